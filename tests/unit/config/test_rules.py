@@ -1,0 +1,112 @@
+"""What must hold between keys."""
+
+import copy
+
+import pytest
+
+from distkeras.config import InvalidConfigError, config_from_mapping
+from distkeras.config.overrides import apply_overrides, parse_override
+
+BASE = {
+    "name": "a",
+    "task": {"kind": "tabular_classification"},
+    "data": {"source": {"kind": "csv", "path": "a.csv", "label": "y"}},
+    "model": {"builder": "mlp"},
+}
+CSV = "{kind: csv, path: b.csv, label: y}"
+
+
+def problems(tmp_path, *overrides):
+    document = apply_overrides(copy.deepcopy(BASE), [parse_override(argument) for argument in overrides])
+    try:
+        config_from_mapping(document, origin="f", base_folder=tmp_path)
+    except InvalidConfigError as error:
+        return [problem.line for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["data.split.validation=0.5", "data.split.test=0.5"],
+            "data.split: validation (0.5) and test (0.5) leave nothing to train on; "
+            "make their sum less than 1",
+        ),
+        (
+            ["data.image.size=[28, 28]"],
+            "data.image.size: only for task.kind image_classification, and it is tabular_classification; "
+            "remove it",
+        ),
+        (
+            ["task.kind=tabular_regression", "data.image.random_flip=both"],
+            "data.image.random_flip: only for task.kind image_classification, and it is tabular_regression; "
+            "remove it",
+        ),
+        (
+            ["task.kind=tabular_regression", "task.num_classes=3"],
+            "task.num_classes: a regression has no classes; remove it, "
+            "or choose a classification as task.kind",
+        ),
+        (
+            ["task.kind=tabular_regression", "training.class_weight={0: 1.0}"],
+            "training.class_weight: a regression has no classes; remove it, "
+            "or choose a classification as task.kind",
+        ),
+        (
+            ["task.num_classes=3", "training.class_weight={2: 1.0, 3: 1.0}"],
+            "training.class_weight.3: no such class; class indices run from 0 to 2",
+        ),
+        (
+            ["training.class_weight={-1: 1.0}"],
+            "training.class_weight.-1: no such class; class indices run from 0",
+        ),
+        (
+            ["training.class_weight={1: -0.5}"],
+            "training.class_weight.1: expected a weight of at least 0, received -0.5",
+        ),
+        (
+            ["data.source.features=[a, y]"],
+            'data.source.features: holds the label "y", which would tell the model the answer; remove it',
+        ),
+        (
+            ["data.split.validation=0", "training.early_stopping={}"],
+            "training.early_stopping.monitor: val_loss needs validation data; "
+            "set data.split.validation to more than 0",
+        ),
+    ],
+)
+def test_a_broken_rule_is_one_sentence(tmp_path, overrides, line):
+    assert problems(tmp_path, *overrides) == [line]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data.split.validation=0.5", "data.split.test=0.49"],
+        ["data.split.validation=0.9", "data.split.test=0.9", f"data.validation={CSV}"],
+        ["data.split.validation=0.9", "data.split.test=0.9", f"data.test={CSV}"],
+        ["task.kind=image_classification", "data.image.size=[28, 28]", "data.image.random_crop=2"],
+        ["data.image.random_flip=none"],
+        ["task.num_classes=3", "training.class_weight={0: 0, 2: 3}"],
+        ["data.source.features=[a, b]"],
+        ["data.split.validation=0", "training.early_stopping={monitor: loss}"],
+        ["data.split.validation=0", "training.early_stopping={}", f"data.validation={CSV}"],
+    ],
+)
+def test_what_the_rules_allow(tmp_path, overrides):
+    assert problems(tmp_path, *overrides) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "faulty"),
+    [
+        # The parts would be too large with the default in place of the faulty value, which nobody asked for.
+        (["data.split.validation=0.9", "data.split.test=x"], ["data.split.test"]),
+        (["task.kind=tabular", "data.image.size=[2, 2]"], ["task.kind"]),
+        (["task.num_classes=x", "training.class_weight={7: -1}"], ["task.num_classes"]),
+    ],
+)
+def test_a_rule_is_silent_where_a_key_it_reads_is_faulty(tmp_path, overrides, faulty):
+    assert [line.split(":")[0] for line in problems(tmp_path, *overrides)] == faulty
