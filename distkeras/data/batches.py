@@ -1,0 +1,247 @@
+"""Which positions of an epoch make up each global batch, and which of them each replica reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from distkeras.data.order import Int64Array, order_key, permute
+from distkeras.errors import DataError
+from distkeras.topology import Topology
+
+Remainder = Literal["drop", "partial", "wrap"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """An epoch cut into global batches: step s takes the positions from `s * global_batch_size` on.
+
+    It knows nothing of workers, so that every number of workers sees the same global batches.
+
+    Attributes:
+        num_examples: Examples in an epoch.
+        global_batch_size: Examples of one step over all replicas.
+        remainder: What becomes of the last batch where it is not full: "drop" leaves it out, "partial" makes
+            it smaller, "wrap" fills it with the epoch's first examples.
+
+    Raises:
+        DataError: If there are no examples, or, with "drop", fewer than one global batch.
+    """
+
+    num_examples: int
+    global_batch_size: int
+    remainder: Remainder = "drop"
+
+    def __post_init__(self) -> None:
+        if self.num_examples < 1:
+            raise DataError("There are no examples to make batches of.", received=self.num_examples)
+        if self.global_batch_size < 1:
+            raise DataError(
+                "A global batch needs at least one example.",
+                place="training.global_batch_size",
+                received=self.global_batch_size,
+            )
+        if self.remainder == "drop" and self.num_examples < self.global_batch_size:
+            raise DataError(
+                f"The {self.num_examples:,} examples are fewer than one global batch of "
+                f"{self.global_batch_size:,}, so with `remainder: drop` there is nothing to train on.",
+                place="training.global_batch_size",
+                received=self.global_batch_size,
+                remedy=f"use at most {self.num_examples}, or set data.remainder to partial or wrap",
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches in an epoch; the same on every worker."""
+        full, rest = divmod(self.num_examples, self.global_batch_size)
+        return full + (rest > 0 and self.remainder != "drop")
+
+    @property
+    def num_dropped(self) -> int:
+        """Examples that an epoch leaves out."""
+        return self.num_examples % self.global_batch_size if self.remainder == "drop" else 0
+
+    @property
+    def num_repeated(self) -> int:
+        """Examples that an epoch reads again to fill its last batch."""
+        return -self.num_examples % self.global_batch_size if self.remainder == "wrap" else 0
+
+    def examples_in_step(self, step_in_epoch: int) -> int:
+        """Returns the examples of one step over all replicas.
+
+        Raises:
+            DataError: If the epoch has no such step.
+        """
+        if not 0 <= step_in_epoch < self.steps_per_epoch:
+            raise DataError(
+                f"An epoch has {self.steps_per_epoch:,} steps, counted from 0.", received=step_in_epoch
+            )
+        if self.remainder != "partial":
+            return self.global_batch_size
+        return min(self.global_batch_size, self.num_examples - step_in_epoch * self.global_batch_size)
+
+    def positions(self, step_in_epoch: int, replica: int, num_replicas: int) -> Int64Array:
+        """Returns the positions in the epoch's order that one replica reads in one step.
+
+        A step's positions are dealt out in contiguous slices. Their sizes differ by at most one, earlier
+        replicas get the larger ones, and a replica gets none only if the step has fewer examples than
+        replicas.
+
+        Args:
+            step_in_epoch: Index of the step, in [0, steps_per_epoch).
+            replica: Global index of the replica, in [0, num_replicas).
+            num_replicas: Replicas over all workers.
+
+        Returns:
+            int64, shape (per_replica_batch,), values in [0, num_examples).
+
+        Raises:
+            DataError: If there is no such step or replica.
+        """
+        if not 0 <= replica < num_replicas:
+            raise DataError(f"A replica must lie in [0, {num_replicas}).", received=replica)
+        self.examples_in_step(step_in_epoch)
+        starts, lengths = self.slices(np.array([step_in_epoch]), np.array([replica]), num_replicas)
+        return (starts[0] + np.arange(lengths[0])) % self.num_examples
+
+    def slices(
+        self, steps_in_epoch: Int64Array, replicas: Int64Array, num_replicas: int
+    ) -> tuple[Int64Array, Int64Array]:
+        """Returns the first position and the number of positions of each (step, replica), elementwise.
+
+        Positions past the end, with "wrap", are not yet continued at 0.
+        """
+        firsts = steps_in_epoch * self.global_batch_size
+        in_step = np.full_like(firsts, self.global_batch_size)
+        if self.remainder == "partial":
+            in_step = np.minimum(in_step, self.num_examples - firsts)
+        sizes, larger = np.divmod(in_step, num_replicas)
+        return firsts + replicas * sizes + np.minimum(replicas, larger), sizes + (replicas < larger)
+
+    def longest_batch(self, num_replicas: int) -> int:
+        """Returns the most examples that a replica reads in any step."""
+        return -(-self.examples_in_step(0) // num_replicas)
+
+    def has_equal_batches(self, num_replicas: int) -> bool:
+        """Whether every replica reads the same number of examples in every step."""
+        size = self.examples_in_step(0)
+        return size % num_replicas == 0 and size == self.examples_in_step(self.steps_per_epoch - 1)
+
+    def check_replicas(self, num_replicas: int) -> None:
+        """Refuses to train where some replica could never get an example.
+
+        Raises:
+            DataError: If an epoch has fewer examples than there are replicas.
+        """
+        if self.num_examples < num_replicas:
+            raise DataError(
+                f"There are {self.num_examples:,} examples for {num_replicas:,} replicas.",
+                place="topology.replicas",
+                received=num_replicas,
+                remedy=f"use at most {self.num_examples} replicas, or more data",
+            )
+
+    def describe(self, topology: Topology) -> str:
+        """Returns the arithmetic of an epoch in one line, to be said aloud at the start of a run.
+
+        Raises:
+            ConfigError: If the global batch size does not divide by the replicas.
+        """
+        size = topology.per_replica_batch_size(self.global_batch_size)
+        workers = _count(topology.world_size, "worker")
+        replicas = _count(topology.num_local_replicas, "replica")
+        text = (
+            f"global batch {self.global_batch_size:,} = {workers} x {replicas} x {size:,}; "
+            f"{_count(self.num_examples, 'example')} -> {_count(self.steps_per_epoch, 'step')} an epoch"
+        )
+        if self.num_dropped:
+            return f"{text} ({self.num_dropped:,} dropped each epoch)"
+        if self.num_repeated:
+            return f"{text} ({self.num_repeated:,} repeated each epoch)"
+        rest = self.num_examples % self.global_batch_size
+        if rest:
+            return f"{text} (the last one with {rest:,})"
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class BatchIds:
+    """The ids that some replicas read in some consecutive steps: one row a batch, step-major, replica-minor.
+
+    Attributes:
+        ids: int64, shape (num_batches, longest_batch). A shorter batch is filled up with an id that can be
+            read.
+        lengths: int64, shape (num_batches,): how many leading ids of each row are the batch.
+        epochs: int64, shape (num_batches,): the epoch of each batch.
+    """
+
+    ids: Int64Array
+    lengths: Int64Array
+    epochs: Int64Array
+
+
+def batch_ids(
+    plan: BatchPlan,
+    fingerprint: str,
+    seed: int,
+    shuffle: bool,
+    steps: range,
+    replicas: range,
+    num_replicas: int,
+) -> BatchIds:
+    """Returns exactly the example ids that some replicas read in some steps of a run.
+
+    Args:
+        plan: The cut of an epoch into steps.
+        fingerprint: The source's.
+        seed: The run's seed.
+        shuffle: Whether each epoch has its own order; else examples come by id.
+        steps: Consecutive global steps, counted over epochs from 0.
+        replicas: Global indices of the replicas.
+        num_replicas: Replicas over all workers.
+
+    Raises:
+        DataError: If there is no such step or replica.
+    """
+    if steps.start < 0:
+        raise DataError("A step is counted from 0.", received=steps.start)
+    if replicas.start < 0 or replicas.stop > num_replicas:
+        raise DataError(f"A replica must lie in [0, {num_replicas}).", received=replicas)
+    step, replica = (grid.ravel() for grid in np.meshgrid(steps, replicas, indexing="ij"))
+    epochs, steps_in_epoch = np.divmod(step.astype(np.int64), plan.steps_per_epoch)
+    starts, lengths = plan.slices(steps_in_epoch, replica.astype(np.int64), num_replicas)
+    places = np.arange(plan.longest_batch(num_replicas))
+    ids = (starts[:, np.newaxis] + np.where(places < lengths[:, np.newaxis], places, 0)) % plan.num_examples
+    if shuffle:
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            key = order_key(fingerprint, seed, epoch)
+            ids[epochs == epoch] = permute(ids[epochs == epoch], plan.num_examples, key)
+    return BatchIds(ids, lengths, epochs)
+
+
+def step_ids(
+    plan: BatchPlan,
+    fingerprint: str,
+    seed: int,
+    shuffle: bool,
+    step: int,
+    replica: int,
+    num_replicas: int,
+) -> Int64Array:
+    """Returns the example ids that one replica reads in one step: one batch of `batch_ids`.
+
+    Returns:
+        int64, shape (per_replica_batch,); empty where a step has fewer examples than replicas.
+
+    Raises:
+        DataError: If there is no such step or replica.
+    """
+    one_step, one_replica = range(step, step + 1), range(replica, replica + 1)
+    batches = batch_ids(plan, fingerprint, seed, shuffle, one_step, one_replica, num_replicas)
+    return batches.ids[0, : batches.lengths[0]]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

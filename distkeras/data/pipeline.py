@@ -1,0 +1,277 @@
+"""The order of the tf.data operations, from step numbers to batches, and why they stand in that order.
+
+    step numbers -> blocks of ids and draws -> read -> resize -> batch -> augment -> prefetch
+
+1. Ids come first, a block of steps at a time. They are arithmetic in NumPy (`batches.py`), so a run resumes at
+   any step at once, and Python is called once a block rather than once a batch.
+2. Only the ids of this worker's replicas are made, so nothing is read to be thrown away. tf.data's own
+   sharding is off: it would shard a second time.
+3. Reading is where time goes, so it runs in parallel. A source that reads many ids at once gets a whole
+   block; one that reads a file or a record at a time gets ids one by one.
+4. Resizing comes before batching: images of different sizes do not stack.
+5. Augmentation works on batches: few vectorised operations rather than many small ones an example. Its random
+   numbers were drawn with the ids, from (seed, epoch, example id).
+6. Prefetch is last, so that the next batches are made while the model trains.
+
+Parallel stages keep their order. All batches are made equally long, because stacking and slicing are cheapest
+with one length; where a plan has shorter ones, the fill is cut off at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import numpy as np
+import tensorflow as tf
+
+from distkeras.config.sections import ImageSection
+from distkeras.data.batches import BatchPlan, batch_ids
+from distkeras.data.order import order_key, uniforms
+from distkeras.data.sources.base import Shape, Source
+from distkeras.data.transforms import Augmentation, augmentation_from, resize
+from distkeras.errors import ConfigError, DataError
+from distkeras.topology import Topology
+
+# Blocks are so large that Python's share of a small batch is some microseconds, and so small that the blocks
+# in flight take little memory: 1 MiB of float32. A step of large images is a block of its own.
+BLOCK_VALUES = 2**18
+MAX_STEPS_PER_BLOCK = 64
+# Training asks for steps without end; this many are as good.
+NO_END = 2**62
+
+InputShape = Shape | Mapping[str, Shape] | tuple[Shape, ...]
+
+
+def training_dataset(
+    source: Source,
+    plan: BatchPlan,
+    topology: Topology,
+    *,
+    seed: int,
+    shuffle: bool,
+    start_step: int,
+    image: ImageSection,
+) -> tf.data.Dataset:
+    """Returns this worker's batches from a step on, without end.
+
+    Args:
+        source: The training examples.
+        plan: How an epoch is cut into steps; for `source.num_examples` examples.
+        topology: Whose batches.
+        seed: The run's seed.
+        shuffle: Whether each epoch has its own order.
+        start_step: Global step of the first batch, counted over epochs. Any step is reached at once.
+        image: What happens to images.
+
+    Returns:
+        A dataset of (features, label[, sample_weight]), each the batch of one replica. They come step by
+        step, and within a step by replica, of this worker only. The batch dimension is static where all
+        batches are equal.
+
+    Raises:
+        DataError: If the plan was made for another number of examples, or there are fewer than replicas.
+        ConfigError: If images are to be changed and the examples are no images, or differ in size.
+    """
+    plan.check_replicas(topology.num_replicas)
+    if plan.num_examples != source.num_examples:
+        raise DataError(
+            f"The plan is for {plan.num_examples:,} examples; the source has {source.num_examples:,}.",
+            place=source.name,
+        )
+    reading = _Reading(
+        source, plan, topology, image, input_shape(source, image), augmentation_from(image), seed, shuffle
+    )
+    batches = reading.batches(range(start_step, NO_END))
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+
+def evaluation_dataset(
+    source: Source, topology: Topology, *, global_batch_size: int, image: ImageSection
+) -> tf.data.Dataset:
+    """Returns this worker's batches of one pass over a source: by id, each example exactly once.
+
+    Args:
+        source: The examples.
+        topology: Whose batches.
+        global_batch_size: Examples of a step over all replicas; the last step has what is left.
+        image: What happens to images; random changes are left out.
+
+    Returns:
+        A dataset of (features, label[, sample_weight]), each the batch of one replica, step by step and
+        within a step by replica. Every replica gets as many batches as the others; a batch may be empty. Its
+        cardinality is known: steps x this worker's replicas.
+
+    Raises:
+        ConfigError: If images are to be resized and the examples are no images, or differ in size.
+    """
+    plan = BatchPlan(source.num_examples, global_batch_size, "partial")
+    reading = _Reading(
+        source, plan, topology, image, input_shape(source, image), Augmentation(), seed=0, shuffle=False
+    )
+    num_batches = plan.steps_per_epoch * topology.num_local_replicas
+    batches = reading.batches(range(plan.steps_per_epoch))
+    return batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+
+
+def input_shape(source: Source, image: ImageSection) -> Shape | Mapping[str, Shape] | tuple[Shape, ...]:
+    """Returns the shape of one example's features as the model sees them, in the structure of the features.
+
+    Raises:
+        ConfigError: If images are to be changed and the examples are no images, or differ in size.
+    """
+    shape = source.feature_shape
+    if _is_image(shape):
+        shape = (*(image.size or shape[:2]), shape[2])
+        if None in shape:
+            raise ConfigError(
+                "The images differ in size, and a batch needs one size.",
+                place="data.image.size",
+                remedy="set data.image.size to [height, width]",
+            )
+    elif image.size is not None or augmentation_from(image).num_draws:
+        raise ConfigError(
+            "data.image changes images, of shape (height, width, channels); these examples are none.",
+            place=source.name,
+            received=shape,
+            remedy="leave data.image out, or add an axis of channels to grey images",
+        )
+    return shape
+
+
+def _is_image(shape: InputShape) -> TypeGuard[Shape]:
+    return isinstance(shape, tuple) and len(shape) == 3 and not any(isinstance(size, tuple) for size in shape)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Everything that decides which examples are read, and how."""
+
+    source: Source
+    plan: BatchPlan
+    topology: Topology
+    image: ImageSection
+    shape: InputShape
+    augmentation: Augmentation
+    seed: int
+    shuffle: bool
+
+    def batches(self, steps: range) -> tf.data.Dataset:
+        """The pipeline, in the order that the module's docstring explains."""
+        blocks = self._blocks(steps)
+        if self.source.granularity == "batch":
+            batches = blocks.map(self._read_block, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+        else:
+            examples = blocks.map(self._flatten).unbatch()
+            examples = examples.map(self._read_example, num_parallel_calls=tf.data.AUTOTUNE)
+            batches = examples.batch(self._batch_length, drop_remainder=True)
+            batches = batches.map(self._augment_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        if not self._has_equal_batches:
+            batches = batches.map(_cut)
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    def _blocks(self, steps: range) -> tf.data.Dataset:
+        """Blocks of (ids, lengths, draws), a row a batch: step by step, and within a step by replica."""
+        block_length = self._steps_per_block()
+
+        def make_block(index: np.int64) -> tuple[np.ndarray, ...]:
+            start = int(index) * block_length
+            return self._ids_and_draws(steps[start : start + block_length])
+
+        def block(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            ids, lengths, draws = tf.numpy_function(make_block, [index], (tf.int64, tf.int64, tf.float32))
+            ids.set_shape((None, self._batch_length))
+            lengths.set_shape((None,))
+            draws.set_shape((None, self._batch_length, self.augmentation.num_draws))
+            return ids, lengths, draws
+
+        return tf.data.Dataset.range(math.ceil(len(steps) / block_length)).map(block)
+
+    def _ids_and_draws(self, steps: range) -> tuple[np.ndarray, ...]:
+        block = batch_ids(
+            self.plan,
+            self.source.fingerprint,
+            self.seed,
+            self.shuffle,
+            steps,
+            self.topology.local_replicas,
+            self.topology.num_replicas,
+        )
+        draws = np.empty((*block.ids.shape, self.augmentation.num_draws), np.float32)
+        if self.augmentation.num_draws:
+            for epoch in np.unique(block.epochs).tolist():
+                key = order_key(f"augmentation/{self.source.fingerprint}", self.seed, epoch)
+                ids = block.ids[block.epochs == epoch]
+                draws[block.epochs == epoch] = uniforms(key, ids, self.augmentation.num_draws)
+        return block.ids, block.lengths, draws
+
+    def _read_block(self, ids: tf.Tensor, lengths: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
+        example = self._resize(self.source.read(tf.reshape(ids, [-1])))
+        example = self._augment(example, tf.reshape(draws, [tf.size(ids), self.augmentation.num_draws]))
+
+        def into_rows(part: tf.Tensor) -> tf.Tensor:
+            rows = tf.reshape(part, tf.concat([[-1, self._batch_length], tf.shape(part)[1:]], axis=0))
+            rows.set_shape((None, self._batch_length, *part.shape[1:]))
+            return rows
+
+        example = tf.nest.map_structure(into_rows, example)
+        return example if self._has_equal_batches else (example, lengths)
+
+    def _flatten(self, ids: tf.Tensor, lengths: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        lengths = tf.repeat(lengths, self._batch_length)
+        draws = tf.reshape(draws, [tf.size(ids), self.augmentation.num_draws])
+        return tf.reshape(ids, [-1]), lengths, draws
+
+    def _read_example(self, example_id: tf.Tensor, length: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
+        return self._resize(self.source.read(example_id)), length, draws
+
+    def _augment_batch(self, example: Any, lengths: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
+        example = self._augment(example, draws)
+        return example if self._has_equal_batches else (example, lengths[0])
+
+    def _resize(self, example: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not _is_image(self.shape):
+            return example
+        images = example[0]
+        if self.image.size is not None:
+            images = resize(images, self.image.size)
+        # Decoders do not know sizes before they run; the model needs them when it is built.
+        return tf.ensure_shape(images, (*images.shape[:-3], *self.shape)), *example[1:]
+
+    def _augment(self, example: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
+        if not self.augmentation.num_draws:
+            return example
+        return self.augmentation(example[0], draws), *example[1:]
+
+    @property
+    def _batch_length(self) -> int:
+        return self.plan.longest_batch(self.topology.num_replicas)
+
+    @property
+    def _has_equal_batches(self) -> bool:
+        return self.plan.has_equal_batches(self.topology.num_replicas)
+
+    def _steps_per_block(self) -> int:
+        # A source that reads one example at a time needs only the ids of a block at once.
+        read_at_once = _num_values(self.source.feature_shape) if self.source.granularity == "batch" else 1
+        step_values = self._batch_length * self.topology.num_local_replicas * read_at_once
+        return max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_VALUES // step_values))
+
+
+def _cut(example: tuple[Any, ...], length: tf.Tensor) -> tuple[Any, ...]:
+    """Takes the fill off a batch."""
+    return tf.nest.map_structure(lambda part: part[:length], example)
+
+
+def _num_values(shape: Any) -> int:
+    """The numbers in one example's features, over all of its inputs."""
+    if isinstance(shape, Mapping):
+        return sum(_num_values(part) for part in shape.values())
+    if any(isinstance(part, tuple) for part in shape):
+        return sum(_num_values(part) for part in shape)
+    return math.prod(size or 1 for size in shape)

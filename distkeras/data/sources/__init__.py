@@ -1,0 +1,36 @@
+"""Where examples come from: one module for each kind of source."""
+
+from __future__ import annotations
+
+from distkeras.config import sections
+from distkeras.data.sources.base import Source
+
+
+def open_source(section: sections.Source) -> Source:
+    """Opens the source that a config section describes; reads as much as is needed to know that it is usable.
+
+    Raises:
+        DataError: If the data is missing, unreadable, or not what the section says.
+    """
+    # Each kind is imported where it is opened: a CSV run does not pay for tensorflow_datasets.
+    match section:
+        case sections.ArraysSource():
+            from distkeras.data.sources.arrays import open_arrays
+
+            return open_arrays(section)
+        case sections.ImageFolderSource():
+            from distkeras.data.sources.image_folder import ImageFolderSource
+
+            return ImageFolderSource(section)
+        case sections.CsvSource() | sections.ParquetSource():
+            from distkeras.data.sources.tabular import open_tabular
+
+            return open_tabular(section)
+        case sections.TfdsSource():
+            from distkeras.data.sources.tfds import TfdsSource
+
+            return TfdsSource(section)
+        case sections.SyntheticSource():
+            from distkeras.data.sources.synthetic import SyntheticSource
+
+            return SyntheticSource(section)

@@ -1,0 +1,230 @@
+"""A folder with one sub-folder of images for each class."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from distkeras.config.sections import ImageFolderSource as ImageFolderSection
+from distkeras.data.sources.base import Source
+from distkeras.data.sources.image_header import ImageHeader, read_image_header
+from distkeras.errors import DataError
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+NUM_THREADS = 16
+FILES_PER_TASK = 256
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image: where it is, its class, and what its header says.
+
+    Attributes:
+        path: Relative to the data set's folder, with forward slashes.
+        label: Index of its class.
+        num_bytes: Length of the file.
+        height: In pixels.
+        width: In pixels.
+    """
+
+    path: str
+    label: int
+    num_bytes: int
+    height: int
+    width: int
+
+
+class ImageFolderSource(Source):
+    """Images by class folder: ids follow the classes' names, then the files' relative paths.
+
+    Opening reads the header of each file, in threads, so that what cannot be trained on is found before
+    training starts. The fingerprint is made of relative paths, file lengths and pixel sizes: it does not
+    depend on where the folder lies or on times, and does not notice a file whose pixels alone were changed.
+
+    Attributes:
+        ignored: Number of files left out: hidden ones and those whose extension is not an image's.
+
+    Raises:
+        DataError: If the folder, a class or a file is missing, empty, too large or not an image.
+    """
+
+    granularity = "example"
+    feature_dtype = "uint8"
+
+    def __init__(self, section: ImageFolderSection) -> None:
+        self._folder = section.path
+        self._channels = section.channels
+        self.name = str(section.path)
+        self.class_names = _find_classes(section.path)
+        found, self.ignored = _find_files(section.path, self.class_names)
+        files = _inspect(section, found)
+        self._files = files
+        self.num_examples = len(files)
+        self.fingerprint = _fingerprint(files)
+        sizes = {(file.height, file.width) for file in files}
+        height, width = sizes.pop() if len(sizes) == 1 else (None, None)
+        self.feature_shape = (height, width, section.channels)
+        self._labels = np.array([file.label for file in files], dtype=np.int64)
+        # Eager and on the CPU, so that pipelines capture one tensor rather than embed a copy in each graph.
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._path_table = tf.constant([str(section.path / file.path) for file in files])
+            self._label_table = tf.constant(self._labels)
+
+    def labels(self) -> np.ndarray:
+        return self._labels
+
+    def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = decode_image(tf.io.read_file(tf.gather(self._path_table, ids)), self._channels)
+        return tf.ensure_shape(image, self.feature_shape), tf.gather(self._label_table, ids)
+
+    def locate(self, example_id: int) -> str:
+        return self._files[example_id].path
+
+
+def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a JPEG, PNG, BMP or GIF (its first frame) to uint8, shape (height, width, channels)."""
+    return tf.io.decode_image(content, channels=channels, expand_animations=False)
+
+
+def _find_classes(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        raise DataError(
+            "There is no image folder here." if not folder.exists() else "An image folder is a file.",
+            place=str(folder),
+            remedy="Give the folder whose sub-folders are the classes as data.source.path.",
+        )
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    names = sorted(entry.name for entry in entries if entry.is_dir())
+    if not names:
+        raise DataError(
+            "An image folder has no class sub-folders." if entries else "An image folder is empty.",
+            place=str(folder),
+            remedy="Put each class's images in a sub-folder with the class's name.",
+        )
+    return tuple(names)
+
+
+def _find_files(folder: Path, class_names: Sequence[str]) -> tuple[list[tuple[str, int]], int]:
+    """Returns relative paths with labels, sorted, and the number of files left out."""
+    found: list[tuple[str, int]] = []
+    ignored = 0
+    for label, name in enumerate(class_names):
+        paths = list(_walk(folder / name))
+        images = [path for path in paths if _is_image_name(path)]
+        ignored += len(paths) - len(images)
+        if not images:
+            raise DataError(
+                f"Class {name!r} has no images.",
+                place=str(folder / name),
+                remedy=f"Put images ({', '.join(IMAGE_SUFFIXES)}) in it, or remove the folder.",
+            )
+        found += [(path, label) for path in sorted(path.relative_to(folder).as_posix() for path in images)]
+    return found, ignored
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
+
+
+def _is_image_name(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _inspect(section: ImageFolderSection, found: Sequence[tuple[str, int]]) -> list[ImageFile]:
+    """Checks all files; raises for the first bad one, and says how many there are."""
+
+    def inspect_some(start: int) -> list[ImageFile | DataError]:
+        return [_outcome(section, *file) for file in found[start : start + FILES_PER_TASK]]
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        outcomes = list(chain.from_iterable(pool.map(inspect_some, range(0, len(found), FILES_PER_TASK))))
+    errors = [outcome for outcome in outcomes if isinstance(outcome, DataError)]
+    if errors:
+        raise _first_of(errors)
+    return [outcome for outcome in outcomes if isinstance(outcome, ImageFile)]
+
+
+def _outcome(section: ImageFolderSection, path: str, label: int) -> ImageFile | DataError:
+    try:
+        return _inspect_file(section, path, label)
+    except DataError as error:
+        return error
+
+
+def _first_of(errors: Sequence[DataError]) -> DataError:
+    first = errors[0]
+    others = f" {len(errors) - 1} more cannot be used." if len(errors) > 1 else ""
+    return DataError(first.problem + others, place=first.place, received=first.received, remedy=first.remedy)
+
+
+def _inspect_file(section: ImageFolderSection, path: str, label: int) -> ImageFile:
+    full_path = section.path / path
+    num_bytes, header = _read_header(full_path)
+    # Before anything is decoded: a few hundred bytes can claim gigabytes of pixels.
+    if header.height * header.width > section.max_pixels:
+        raise DataError(
+            f"An image claims {header.height * header.width:,} pixels; {section.max_pixels:,} are allowed.",
+            place=str(full_path),
+            received=f"{header.format}, {header.width} x {header.height}",
+            remedy="Remove the file, or raise data.source.max_pixels if it is meant to be that large.",
+        )
+    # Decoding all files would cost an epoch; those that look odd are few.
+    if not header.is_whole or (section.channels == 1 and header.format in ("GIF", "BMP")):
+        _try_decoding(section, full_path, header)
+    return ImageFile(path, label, num_bytes, header.height, header.width)
+
+
+def _read_header(path: Path) -> tuple[int, ImageHeader]:
+    try:
+        with path.open("rb") as stream:
+            num_bytes = os.fstat(stream.fileno()).st_size
+            header = read_image_header(stream)
+    except OSError as error:
+        raise DataError(
+            "An image cannot be read.",
+            place=str(path),
+            received=error.strerror,
+            remedy="Check that the file exists and may be read.",
+        ) from error
+    if header is None:
+        raise DataError(
+            "An image file is not a JPEG, PNG, BMP or GIF image." if num_bytes else "An image file is empty.",
+            place=str(path),
+            received=f"{num_bytes} bytes",
+            remedy="Remove the file, or replace it with an image.",
+        )
+    return num_bytes, header
+
+
+def _try_decoding(section: ImageFolderSection, path: Path, header: ImageHeader) -> None:
+    try:
+        with tf.device("CPU:0"):
+            decode_image(tf.io.read_file(str(path)), section.channels)
+    except tf.errors.InvalidArgumentError as error:
+        if header.is_whole:
+            raise DataError(
+                f"A {header.format} image cannot be decoded to one channel.",
+                place=str(path),
+                remedy="Set data.source.channels: 3, or convert the file to PNG.",
+            ) from error
+        raise DataError(
+            f"A {header.format} image is cut off or damaged.",
+            place=str(path),
+            remedy="Remove the file, or copy it again.",
+        ) from error
+
+
+def _fingerprint(files: Iterable[ImageFile]) -> str:
+    content = hashlib.blake2b(b"image_folder", digest_size=16)
+    for file in files:
+        content.update(f"{file.path}\0{file.num_bytes} {file.height} {file.width}\n".encode())
+    return content.hexdigest()

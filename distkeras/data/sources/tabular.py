@@ -1,0 +1,30 @@
+"""Numeric tables, from CSV or Parquet, as arrays in memory."""
+
+from __future__ import annotations
+
+from distkeras.config.sections import CsvSource as CsvSection
+from distkeras.config.sections import ParquetSource as ParquetSection
+from distkeras.data.sources.arrays import ArraySource
+from distkeras.data.sources.columns import feature_matrix, label_values
+from distkeras.data.sources.csv_table import read_csv
+from distkeras.data.sources.parquet_table import read_parquet
+
+
+def open_tabular(section: CsvSection | ParquetSection) -> ArraySource:
+    """Reads a table: float32 features, shape (num_columns,), and labels; text labels become class indices.
+
+    The same cells give the same fingerprint, in whichever format they are stored.
+
+    Raises:
+        DataError: If a file, a column or a cell is not what it must be; it names file, row and column.
+    """
+    table = read_csv(section) if isinstance(section, CsvSection) else read_parquet(section)
+    labels = label_values(table)
+    return ArraySource(
+        feature_matrix(table),
+        labels.values,
+        class_names=labels.class_names,
+        feature_names=table.features.column_names,
+        name=str(section.path),
+        locate=table.locate,
+    )

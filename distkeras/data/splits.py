@@ -1,0 +1,180 @@
+"""How one source becomes training, validation and test data: the same parts for every run and machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distkeras.config import sections
+from distkeras.config.sections import DataSection, SplitSection
+from distkeras.data.order import global_order
+from distkeras.data.sources import open_source
+from distkeras.data.sources.base import Source, Subset
+from distkeras.errors import ConfigError, DataError
+
+Int64Array = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set; no example of one source is in two of them.
+
+    Attributes:
+        train: What the model learns from.
+        validation: What training is watched with, or None.
+        test: What is measured at the end, or None.
+    """
+
+    train: Source
+    validation: Source | None
+    test: Source | None
+
+
+def open_splits(section: DataSection) -> Splits:
+    """Opens the data of a run: the source, split, except for the parts that have a source of their own.
+
+    Raises:
+        DataError: As `open_source` and `split_source`, or if the sources differ in classes or columns.
+    """
+    source = open_source(section.source)
+    shares = SplitSection(
+        method=section.split.method,
+        validation=section.split.validation if section.validation is None else 0.0,
+        test=section.split.test if section.test is None else 0.0,
+        seed=section.split.seed,
+    )
+    splits = split_source(source, shares)
+    return Splits(
+        train=splits.train,
+        validation=_open_own("validation", section.validation, source) or splits.validation,
+        test=_open_own("test", section.test, source) or splits.test,
+    )
+
+
+def _open_own(part: str, section: sections.Source | None, source: Source) -> Source | None:
+    if section is None:
+        return None
+    own = open_source(section)
+    # Class indices are positions in sorted names, and features are positions of columns: with other names the
+    # same number would mean something else, and nothing would fail.
+    for what in ("class_names", "feature_names"):
+        if getattr(own, what) != getattr(source, what):
+            raise DataError(
+                f"The {part} source has other {what.replace('_', ' ')} than the training source.",
+                place=f"data.{part}: {own.name}",
+                received=getattr(own, what),
+                remedy=f"They must be the same, in the same order: {getattr(source, what)}.",
+            )
+    return own
+
+
+def split_source(source: Source, section: SplitSection) -> Splits:
+    """Splits a source into disjoint parts that together are the whole.
+
+    The parts follow from the split's seed and the source's fingerprint alone. Sizes are exact to rounding:
+    each part's, and with `stratified` each class's in each part. A part keeps the source's order of examples.
+
+    Raises:
+        ConfigError: If nothing is left to train on.
+        DataError: If a part would be empty, or the labels cannot be stratified.
+    """
+    shares = np.array([1 - section.validation - section.test, section.validation, section.test])
+    if shares[0] <= 0:
+        raise ConfigError(
+            "The split leaves nothing to train on.",
+            place="data.split",
+            received={"validation": section.validation, "test": section.test},
+            remedy="Choose shares that sum to less than 1.",
+        )
+    if shares[0] == 1:
+        return Splits(source, None, None)
+    order = global_order(f"split/{source.fingerprint}", section.seed, 0, source.num_examples)
+    if section.method == "stratified":
+        parts = _stratified(order, _class_labels(source), shares, source)
+    else:
+        parts = _slices(order, apportion(source.num_examples, shares, np.zeros(len(shares))))
+    return Splits(
+        _part(source, "train", parts[0]),
+        _part(source, "validation", parts[1]) if section.validation else None,
+        _part(source, "test", parts[2]) if section.test else None,
+    )
+
+
+def _part(source: Source, name: str, ids: Int64Array) -> Source:
+    if not ids.size:
+        raise DataError(
+            f"The split leaves no examples for {name}: there are {source.num_examples} in all.",
+            place=f"data.split: {source.name}",
+            remedy=f"Give more data, or another share as data.split.{'test' if name == 'train' else name}.",
+        )
+    return Subset(source, np.sort(ids), name=f"{source.name} ({name})")
+
+
+def apportion(total: int, shares: FloatArray, owed: FloatArray) -> Int64Array:
+    """Divides a whole number by shares, by the method of largest remainders.
+
+    Args:
+        total: What the counts sum to.
+        shares: Shape (num_parts,), with the sum 1.
+        owed: What earlier roundings took from each part; it counts towards the remainders.
+
+    Returns:
+        Counts, each `total * share` rounded down or up; of equal remainders the first part's is rounded up.
+    """
+    # Without rounding first, 100 * (1 - 0.7 - 0.2) is a little more than 10 and might be rounded up to 11.
+    targets = np.round(total * shares, 9)
+    counts = np.floor(targets).astype(np.int64)
+    remainders = targets - counts
+    largest = np.argsort(-np.where(remainders > 0, remainders + owed, -np.inf), kind="stable")
+    counts[largest[: total - counts.sum()]] += 1
+    return counts
+
+
+def _slices(ids: Int64Array, counts: Int64Array) -> list[Int64Array]:
+    return np.split(ids, np.cumsum(counts)[:-1])
+
+
+def _stratified(
+    order: Int64Array, labels: Int64Array, shares: FloatArray, source: Source
+) -> list[Int64Array]:
+    parts: list[list[Int64Array]] = [[] for _ in shares]
+    # A stable sort keeps the pseudo-random order within each class.
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    names, sizes = np.unique(labels, return_counts=True)
+    # What rounding took from a part in one class it is given in the next: with many small classes the same
+    # part would otherwise lose in each of them.
+    owed = np.zeros(len(shares))
+    for label, members in zip(names, _slices(by_class, sizes), strict=True):
+        _check_class_size(len(members), int(label), int(np.count_nonzero(shares)), source)
+        counts = apportion(len(members), shares, owed)
+        owed += len(members) * shares - counts
+        for part, ids in zip(parts, _slices(members, counts), strict=True):
+            part.append(ids)
+    return [np.concatenate(part) for part in parts]
+
+
+def _class_labels(source: Source) -> Int64Array:
+    labels = source.labels()
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            "A stratified split needs one class label an example.",
+            place=f"data.split.method: {source.name}",
+            received=f"labels of type {labels.dtype}, shape {labels.shape}",
+            remedy="Set data.split.method: random.",
+        )
+    return labels.astype(np.int64)
+
+
+def _check_class_size(num_members: int, label: int, num_parts: int, source: Source) -> None:
+    if num_members < num_parts:
+        names = source.class_names
+        has_name = names is not None and 0 <= label < len(names)
+        raise DataError(
+            f"Class {names[label] if names and has_name else label!r} has {num_members} "
+            f"example{'s' if num_members > 1 else ''} for {num_parts} parts.",
+            place=f"data.split: {source.name}",
+            remedy="Add examples, remove the class, or set data.split.method: random.",
+        )
