@@ -1,0 +1,1 @@
+"""What a run writes and says: its directory, logs, metrics, timings, progress and report."""
