@@ -1,0 +1,1 @@
+"""Devices, replicas, and the reductions between them."""

@@ -1,0 +1,95 @@
+"""Sums over replicas: gradients by example share, loss normalisers, and the state that each replica keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Odd, so that multiples of it stay distinct in 32 bits (2**32 divided by the golden ratio).
+SEED_STRIDE = 0x9E3779B1
+
+
+def all_reduce_sum(tensor: Any) -> Any:
+    """Returns the sum of a tensor (or a list of tensors) over replicas. Collective: every replica must call this."""
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def share_of(num_examples: tf.Tensor) -> tf.Tensor:
+    """Returns this replica's share of the global batch, float32 in [0, 1]; the shares sum to 1. Collective."""
+    local = tf.cast(num_examples, tf.float32)
+    return tf.math.divide_no_nan(local, all_reduce_sum(local))
+
+
+def reduce_gradients(gradients: Sequence[Any], share: tf.Tensor) -> list[Any]:
+    """Returns the gradients of the global batch's mean loss. Collective.
+
+    Args:
+        gradients: Each replica's gradients of its own mean loss: dense tensors, `tf.IndexedSlices` (embeddings)
+            or None (variables the loss does not depend on, which stay None).
+        share: This replica's share of the global batch.
+    """
+    present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+    reduced: list[Any] = list(gradients)
+    if present:
+        sums = all_reduce_sum([_scale(gradients[index], share) for index in present])
+        for index, gradient in zip(present, sums, strict=True):
+            reduced[index] = gradient
+    return reduced
+
+
+def _scale(gradient: Any, share: tf.Tensor) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values * tf.cast(share, gradient.values.dtype)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return gradient * tf.cast(share, gradient.dtype)
+
+
+def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Gives every replica the mean of the state that each keeps for itself: BatchNormalization's moving statistics.
+
+    A moving average is linear in what it averages, so averaging seldom or every step gives the same values.
+    """
+    state = [
+        variable
+        for variable in model.non_trainable_weights
+        if keras.backend.is_float_dtype(variable.dtype)
+    ]
+    if state and strategy.num_replicas_in_sync > 1:
+        _average(strategy, [variable.value for variable in state])
+
+
+def _average(strategy: tf.distribute.Strategy, variables: list[Any]) -> None:
+    def average() -> None:
+        context = tf.distribute.get_replica_context()
+        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [variable.read_value() for variable in variables])
+        for variable, mean in zip(variables, means, strict=True):
+            variable.assign(mean)
+
+    strategy.run(tf.function(average))
+
+
+def diverge_seeds(model: keras.Model, strategy: tf.distribute.Strategy, first_replica: int = 0) -> None:
+    """Gives each replica's random layers a seed of their own, so that Dropout masks differ between replicas.
+
+    Replica zero keeps the seed it has: what is committed is its state, and this call makes the others' from it.
+
+    Args:
+        model: A model whose variables live under `strategy`.
+        strategy: The strategy.
+        first_replica: Global index of this worker's first replica.
+    """
+    states = [variable.value for variable in model.variables if "seed_generator_state" in variable.path]
+
+    def shift() -> None:
+        replica = first_replica + tf.distribute.get_replica_context().replica_id_in_sync_group
+        offset = tf.cast(replica, tf.uint32) * tf.constant(SEED_STRIDE, tf.uint32)
+        for state in states:
+            value = state.read_value()
+            state.assign(tf.stack([value[0] + offset, *tf.unstack(value[1:])]))
+
+    if states and strategy.num_replicas_in_sync > 1:
+        strategy.run(tf.function(shift))

@@ -1,0 +1,1 @@
+"""Networks: builders by name, and any builder of the user's."""

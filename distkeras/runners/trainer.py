@@ -1,0 +1,138 @@
+"""Level 2 of the Python interface: a model builder and data in, a run out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from distkeras.config.settings import settings_from_mapping
+from distkeras.config.sections import InputSection
+from distkeras.data.sources.arrays import ArraySource
+from distkeras.data.sources.base import Source
+from distkeras.errors import ConfigError
+from distkeras.observability.run import Run
+from distkeras.runners.local import current_console, local_run
+from distkeras.training.session import Trained, TrainingData
+
+Data = Source | tuple[Any, ...]
+
+
+class Trainer:
+    """Trains a Keras model on the devices of this machine: same numbers on any number of them, exact resume.
+
+    Running the same script again resumes the run where it was last committed.
+
+    Args:
+        name: The run's name; its directory is `<output_dir>/<name>`.
+        epochs: Passes over the training data.
+        global_batch_size: Examples of one step over all replicas.
+        replicas: Copies of the model, one a device; `auto`: every GPU, or one on the CPU.
+        seed: Seed of initial weights, order of examples, augmentation and dropout.
+        output_dir: Where run directories are made.
+        settings: Any other key of a config file's sections training, topology, checkpoint and logging, and of
+            the data section's shuffle, remainder and image, by dotted name: `{"training.precision":
+            "mixed_bfloat16", "data.remainder": "partial"}`.
+
+    Raises:
+        ConfigError: If a setting is wrong; the message lists all that are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        epochs: int = 1,
+        global_batch_size: int = 64,
+        replicas: int | Literal["auto"] = "auto",
+        seed: int = 0,
+        output_dir: str | Path = "runs",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        arguments = {
+            "name": name,
+            "seed": seed,
+            "output_dir": str(output_dir),
+            "training.epochs": epochs,
+            "training.global_batch_size": global_batch_size,
+            "topology.replicas": replicas,
+        }
+        self.settings, self.input = settings_from_mapping(arguments | dict(settings or {}))
+        self.trained: Trained | None = None
+
+    def fit(
+        self,
+        build_model: Callable[[], keras.Model],
+        train: Data,
+        *,
+        validation: Data | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> Run:
+        """Trains the model and returns the run; the model itself is `trained.model` afterwards.
+
+        Args:
+            build_model: Returns a compiled model. It is called under the run's strategy and precision.
+            train: A `Source`, or `(features, labels)` or `(features, labels, sample_weights)`; features are an
+                array of shape (num_examples, ...), or a mapping or tuple of arrays.
+            validation: The same, evaluated after each epoch.
+            callbacks: Any Keras callbacks.
+
+        Raises:
+            DistkerasError: What went wrong, by kind.
+        """
+        data = TrainingData(_source(train, "train"), _optional_source(validation), self.input)
+        with local_run(self.settings, self._digest(data), console=current_console()) as local:
+            placement = local.place()
+            self.trained = local.train(_checked(build_model), data, placement, callbacks)
+            return Run(local.directory)
+
+    def _digest(self, data: TrainingData) -> str:
+        settings = self.settings.model_dump(mode="json", include={"seed": True, "deterministic": True, "training": True})
+        for free in ("epochs", "steps_per_execution"):
+            settings["training"].pop(free)
+        facts = [settings, self.input.model_dump(mode="json"), data.train.fingerprint]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _optional_source(data: Data | None) -> Source | None:
+    return None if data is None else _source(data, "validation")
+
+
+def _source(data: Data, name: str) -> Source:
+    if isinstance(data, Source):
+        return data
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise ConfigError(
+            "Data is a Source, or a tuple (features, labels) or (features, labels, sample_weights).",
+            place=name,
+            received=type(data).__name__,
+            remedy="for a tf.data pipeline of your own use distkeras.scale() and model.fit",
+        )
+    return ArraySource(*map(_as_arrays, data), name=name)
+
+
+def _as_arrays(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: np.asarray(array) for name, array in value.items()}
+    if isinstance(value, tuple):
+        return tuple(np.asarray(array) for array in value)
+    return np.asarray(value)
+
+
+def _checked(build_model: Callable[[], keras.Model]) -> Callable[[], keras.Model]:
+    def build() -> keras.Model:
+        model = build_model()
+        if not getattr(model, "compiled", False):
+            raise ConfigError(
+                "The model builder returned a model that is not compiled.",
+                received=type(model).__name__,
+                remedy="call model.compile(optimizer=..., loss=...) before returning it",
+            )
+        return model
+
+    return build

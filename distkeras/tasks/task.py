@@ -1,0 +1,90 @@
+"""One value object says what a task is; nothing else in the project asks which task it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from distkeras.config.sections import TaskSection
+from distkeras.errors import DataError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is for.
+
+    Attributes:
+        kind: Its name in the config.
+        num_outputs: Units of the head.
+        activation: Activation of the head; None: the number itself.
+        loss: The default loss, by its Keras name.
+        metrics: The default metrics, by their Keras names.
+        is_classification: Whether labels are class indices.
+        needs_images: Whether features must have shape (height, width, channels).
+        class_names: Name of each class, in the order of the outputs; empty for regression.
+    """
+
+    kind: str
+    num_outputs: int
+    activation: str | None
+    loss: str
+    metrics: tuple[str, ...]
+    is_classification: bool
+    needs_images: bool = False
+    class_names: tuple[str, ...] = field(default=())
+
+    def decode(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what the outputs mean, one column a name.
+
+        Args:
+            outputs: float32, shape (num_examples, num_outputs).
+
+        Returns:
+            `prediction` (class index or number), and for classes `class_name` and one `probability_<class>` each.
+        """
+        if not self.is_classification:
+            return {"prediction": outputs.reshape(len(outputs), -1)[:, 0]}
+        indices = outputs.argmax(axis=-1)
+        columns: dict[str, Any] = {"prediction": indices, "class_name": np.array(self.class_names)[indices]}
+        for index, name in enumerate(self.class_names):
+            columns[f"probability_{name}"] = outputs[:, index]
+        return columns
+
+
+def make_task(
+    section: TaskSection, labels: np.ndarray, class_names: tuple[str, ...] | None, place: str
+) -> Task:
+    """Returns the task for this data.
+
+    Args:
+        section: The config's task.
+        labels: All labels of the training data, shape (num_examples, ...).
+        class_names: Names of the classes where the source has them.
+        place: The source's name, for errors.
+
+    Raises:
+        DataError: If the labels are not what the task needs.
+    """
+    if section.kind == "tabular_regression":
+        return Task(section.kind, 1, None, "mean_squared_error", ("mean_absolute_error",), False)
+    if labels.dtype.kind not in "iu":
+        raise DataError(
+            f"The task {section.kind} needs labels that are whole numbers or names, and these are {labels.dtype}.",
+            place=place,
+            received=labels[:3].tolist(),
+            remedy="use task.kind: tabular_regression, or name another label",
+        )
+    num_classes = section.num_classes or max(len(class_names or ()), int(labels.max()) + 1, 2)
+    names = class_names if class_names and len(class_names) == num_classes else tuple(map(str, range(num_classes)))
+    return Task(
+        kind=section.kind,
+        num_outputs=num_classes,
+        activation="softmax",
+        loss="sparse_categorical_crossentropy",
+        metrics=("accuracy",),
+        is_classification=True,
+        needs_images=section.kind == "image_classification",
+        class_names=names,
+    )

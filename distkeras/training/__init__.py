@@ -1,0 +1,1 @@
+"""The step, the loop that Keras drives, and what hangs on it."""

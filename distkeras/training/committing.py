@@ -1,0 +1,133 @@
+"""When the state of training is committed, and how a run that was committed before goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distkeras.checkpoint.writer import BackgroundWriter
+from distkeras.distribution.reduction import average_replica_state
+from distkeras.training.callback_state import RestoredCallbacks, capture_callbacks
+from distkeras.training.checkpoints import Saved, files
+from distkeras.training.schedule import Cursor
+from distkeras.training.state import capture, optimizer_targets, require_finite, restore, restore_metrics
+from distkeras.training.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class CommitPlan:
+    """How often a run is committed, and how it is told to stop.
+
+    Attributes:
+        every_epochs: Epochs between two commits.
+        stop: What hears Ctrl-C and SIGTERM.
+        resume_command: What a user types to go on.
+        metadata: What each commit says of the run.
+    """
+
+    every_epochs: int
+    stop: StopRequest
+    resume_command: str
+    metadata: dict[str, Any]
+
+
+class Committer(keras.callbacks.Callback):
+    """Commits the state of training in the background; put it last, so that it sees what other callbacks did.
+
+    Args:
+        plan: How often.
+        cursor: Where training stands.
+        epochs: Epochs of the run.
+        strategy: What the model was created under.
+        callbacks: Callbacks whose memory belongs to the state.
+        writer: What commits in the background.
+    """
+
+    def __init__(
+        self,
+        plan: CommitPlan,
+        *,
+        cursor: Cursor,
+        epochs: int,
+        strategy: tf.distribute.Strategy,
+        callbacks: Sequence[keras.callbacks.Callback],
+        writer: BackgroundWriter,
+    ) -> None:
+        super().__init__()
+        self._plan, self._cursor, self._epochs = plan, cursor, epochs
+        self._strategy, self._callbacks, self._writer = strategy, callbacks, writer
+
+    def after_chunk(self) -> None:
+        """Commits where the config says so inside an epoch, and stops the run where it was told to.
+
+        Raises:
+            InterruptedRunError: After a commit, if the user pressed Ctrl-C.
+            PreemptedError: After a commit, if the process was told to go.
+        """
+        self._writer.raise_pending()
+        if self._plan.stop.signal is not None:
+            self.commit()
+            self._writer.close()
+            raise self._plan.stop.error(self._cursor.step, self._plan.resume_command)
+        if self._cursor.commit_due:
+            self.commit()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Commits at the end of the epochs that the config names, and of the last one."""
+        is_last = epoch + 1 == self._epochs or self.model.stop_training
+        if is_last or (epoch + 1) % self._plan.every_epochs == 0:
+            self.commit()
+
+    def commit(self) -> None:
+        """Copies the state to the host and commits it in the background.
+
+        Raises:
+            TrainingError: If a weight is not a finite number; nothing is committed then.
+        """
+        average_replica_state(self.model, self._strategy)
+        step = self._cursor.step
+        plain, arrays = capture_callbacks(self._callbacks)
+        arrays |= capture(self.model)
+        require_finite(arrays, step)
+        metadata = self._plan.metadata | {
+            "callbacks": plain,
+            "optimizer_targets": optimizer_targets(self.model),
+            "stopped_early": bool(self.model.stop_training),
+        }
+        self._writer.submit(step, files(arrays), metadata)
+
+
+class MetricsOfResumedEpoch(keras.callbacks.Callback):
+    """Gives the running metrics of an interrupted epoch their state back, once, after Keras reset them."""
+
+    def __init__(self, saved: Saved) -> None:
+        super().__init__()
+        self._saved: Saved | None = saved
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Runs before the first interval that still has steps."""
+        if self._saved is not None:
+            restore_metrics(self.model, self._saved.arrays)
+            self._saved = None
+
+
+def resume(
+    model: keras.Model,
+    saved: Saved,
+    strategy: tf.distribute.Strategy,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> list[keras.callbacks.Callback]:
+    """Gives the model its committed state, and returns the callbacks that restore the rest once training begins.
+
+    Raises:
+        CheckpointError: If the commit belongs to another model.
+    """
+    restore(model, saved.arrays, saved.metadata["optimizer_targets"], strategy)
+    return [
+        RestoredCallbacks(callbacks, saved.metadata["callbacks"], saved.arrays),
+        MetricsOfResumedEpoch(saved),
+    ]

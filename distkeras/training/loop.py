@@ -1,0 +1,124 @@
+"""The loop: Keras's `fit` drives epochs, callbacks and validation; every step inside it is ours.
+
+Read `TrainingLoop.run` first, then `_train`: what Keras calls once a logging interval.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distkeras.distribution.reduction import average_replica_state
+from distkeras.observability.timers import StepTimer
+from distkeras.training.callbacks import LoggingPointCallbacks
+from distkeras.training.execution import Chunk, make_chunk
+from distkeras.training.schedule import ChunkSize, Cursor
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation data: an endless repetition of the same steps, so that one iterator serves all epochs.
+
+    Attributes:
+        dataset: Batches, as `data.pipeline.evaluation_dataset` makes them, repeated.
+        num_steps: Steps of one pass.
+    """
+
+    dataset: Any
+    num_steps: int
+
+
+@dataclass
+class TrainingLoop:
+    """Trains one model from where the cursor stands to the last epoch.
+
+    Attributes:
+        model: A compiled model, created under `strategy`.
+        strategy: Where it runs.
+        cursor: Where training stands; moved by the loop.
+        epochs: Epochs of the whole run.
+        dataset: Endless batches that begin at the cursor's step.
+        examples_in_step: From a step's index in its epoch to its number of examples.
+        validation: Validation data, or None.
+        jit_compile: Whether XLA compiles the step.
+        chunk_size: Steps of one call into TensorFlow.
+        timer: What measures the steps.
+        after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches.
+    """
+
+    model: keras.Model
+    strategy: tf.distribute.Strategy
+    cursor: Cursor
+    epochs: int
+    dataset: Any
+    examples_in_step: Callable[[int], int]
+    validation: Validation | None = None
+    jit_compile: bool = False
+    chunk_size: ChunkSize = field(default_factory=ChunkSize)
+    timer: StepTimer = field(default_factory=StepTimer)
+    after_chunk: Callable[[], None] = lambda: None
+
+    def run(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        """Trains until the last epoch, or until a callback sets `model.stop_training`. Collective."""
+        cursor, validation = self.cursor, self.validation
+        self._chunk = make_chunk(self.model, self.strategy, "train_step", jit_compile=self.jit_compile)
+        self.model.train_function = self._train
+        self.model.steps_per_execution = cursor.interval
+        if validation is not None:
+            test = make_chunk(self.model, self.strategy, "test_step", jit_compile=self.jit_compile)
+            self.model.test_function = testing(test, validation.num_steps, cursor.interval)
+        self.model.fit(
+            distributed(self.dataset, self.strategy),
+            epochs=self.epochs,
+            initial_epoch=cursor.epoch,
+            steps_per_epoch=cursor.steps_per_epoch,
+            callbacks=LoggingPointCallbacks(callbacks, cursor=cursor, model=self.model, epochs=self.epochs),
+            validation_data=validation and distributed(validation.dataset, self.strategy),
+            validation_steps=validation and validation.num_steps,
+            shuffle=False,  # the data set has its order already; True makes Keras warn
+            verbose=0,
+        )
+
+    def _train(self, iterator: Any) -> Any:
+        """Runs one logging interval and returns the logs at its end."""
+        cursor, logs = self.cursor, {}
+        end = cursor.next_interval()
+        while cursor.step < end:
+            logs = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
+            if cursor.at_epoch_end:
+                average_replica_state(self.model, self.strategy)
+            self.after_chunk()
+        return logs
+
+    def _run_chunk(self, iterator: Any, num_steps: int) -> Any:
+        begin = time.perf_counter()
+        logs, waited = self._chunk(iterator, num_steps)
+        self.chunk_size.observe(num_steps, time.perf_counter() - begin)
+        first = self.cursor.step % self.cursor.steps_per_epoch
+        self.cursor.step += num_steps
+        self.timer.waited(float(waited))
+        self.timer.step(num_steps, sum(map(self.examples_in_step, range(first, first + num_steps))))
+        return logs
+
+
+def testing(chunk: Chunk, num_steps: int, interval: int) -> Callable[[Any], Any]:
+    """Returns a Keras `test_function` that runs `num_steps` in intervals, as often as Keras asks for them."""
+    cursor = Cursor(steps_per_epoch=num_steps, interval=interval)
+
+    def test(iterator: Any) -> Any:
+        begin = cursor.asked
+        return chunk(iterator, cursor.next_interval() - begin)[0]
+
+    return test
+
+
+def distributed(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
+    """Hands the batches of a data set to replicas in turn; with one replica returns it as it is."""
+    if strategy.num_replicas_in_sync == 1:
+        return dataset
+    return strategy.distribute_datasets_from_function(lambda _: dataset)

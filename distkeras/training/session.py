@@ -1,0 +1,308 @@
+"""One attempt at training a model: from a builder and data sources to trained weights.
+
+The order of duties is `train`: place, build, resume, feed, fit, keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distkeras.checkpoint.commit import commit
+from distkeras.checkpoint.writer import BackgroundWriter
+from distkeras.config.sections import InputSection, RunSettings
+from distkeras.data.batches import BatchPlan
+from distkeras.data.pipeline import evaluation_dataset, training_dataset
+from distkeras.data.sources.base import Source
+from distkeras.distribution.devices import select_devices
+from distkeras.distribution.reduction import diverge_seeds
+from distkeras.distribution.strategy import make_strategy
+from distkeras.errors import CheckpointError
+from distkeras.observability.progress import Progress
+from distkeras.observability.progress_line import Extent
+from distkeras.observability.run_directory import RunDirectory
+from distkeras.observability.timers import OverallSummary, StepTimer
+from distkeras.observability.writers import MetricWriter
+from distkeras.topology import Topology
+from distkeras.training.callbacks import LogWriting
+from distkeras.training.checkpoints import Saved, files, load_latest
+from distkeras.training.committing import CommitPlan, Committer, resume
+from distkeras.training.loop import TrainingLoop, Validation
+from distkeras.training.schedule import ChunkSize, Cursor, logging_interval
+from distkeras.training.state import capture_weights, restore_weights
+from distkeras.training.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a model is trained.
+
+    Attributes:
+        strategy: What variables are created under.
+        topology: This worker's place in the run.
+        on_gpu: Whether the replicas are on GPUs.
+    """
+
+    strategy: tf.distribute.Strategy
+    topology: Topology
+    on_gpu: bool
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what the run's manifest says of the topology."""
+        numbers = {"num_replicas": self.topology.num_replicas, "world_size": self.topology.world_size}
+        return {"kind": "local", "device": "gpu" if self.on_gpu else "cpu", **numbers}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is trained on.
+
+    Attributes:
+        train: The training examples.
+        validation: Examples that are evaluated after each epoch, or None.
+        input: How examples become batches.
+    """
+
+    train: Source
+    validation: Source | None = None
+    input: InputSection = field(default_factory=InputSection)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves in memory.
+
+    Attributes:
+        model: The trained model.
+        placement: Where it lives.
+        step: Complete optimizer steps.
+        speed: What the timer measured in this attempt; None where nothing was left to train.
+    """
+
+    model: keras.Model
+    placement: Placement
+    step: int
+    speed: OverallSummary | None
+
+
+def place(settings: RunSettings) -> Placement:
+    """Seeds this process and chooses its devices; call it before TensorFlow's first operation.
+
+    Raises:
+        ResourceError: If the machine lacks the devices.
+        ConfigError: If the global batch does not divide by the replicas.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    devices = select_devices(settings.topology)
+    topology = Topology(num_local_replicas=len(devices))
+    topology.per_replica_batch_size(settings.training.global_batch_size)
+    return Placement(make_strategy(devices), topology, on_gpu="GPU" in devices[0])
+
+
+def batch_plan(settings: RunSettings, data: TrainingData) -> BatchPlan:
+    """Returns how an epoch of the training data is cut into steps."""
+    return BatchPlan(data.train.num_examples, settings.training.global_batch_size, data.input.remainder)
+
+
+def build(build_model: Callable[[], keras.Model], settings: RunSettings, placement: Placement) -> keras.Model:
+    """Builds the model on its devices, in its precision, ready for its first step."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.training.precision)
+    try:
+        with placement.strategy.scope():
+            model = build_model()
+            if model.optimizer is not None and model.built:
+                model.optimizer.build(model.trainable_variables)
+    finally:
+        keras.config.set_dtype_policy(previous)
+    if settings.topology.sync_batch_norm:
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+    diverge_seeds(model, placement.strategy)
+    return model
+
+
+def train(
+    settings: RunSettings,
+    build_model: Callable[[], keras.Model],
+    data: TrainingData,
+    *,
+    placement: Placement,
+    run: RunDirectory,
+    saved: Saved | None,
+    progress: Progress,
+    writer: MetricWriter,
+    resume_command: str,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Trained:
+    """Trains a model from where the run was last committed to its end, and keeps the weights it ends with.
+
+    Args:
+        settings: Everything but data and model.
+        build_model: Returns a compiled model; called once.
+        data: What it is trained on.
+        placement: Where.
+        run: The run's directory, locked by the caller.
+        saved: What it was last committed with, or None.
+        progress: Where a person watches.
+        writer: Where metrics go.
+        resume_command: What the user types to go on after a stop.
+        callbacks: Any Keras callbacks.
+
+    Raises:
+        DistkerasError: What went wrong, by kind.
+    """
+    plan = batch_plan(settings, data)
+    progress.announce(plan.describe(placement.topology))
+    model = build(build_model, settings, placement)
+    callbacks = [*callbacks, *_early_stopping(settings)]
+    stop = StopRequest()
+    cursor = _cursor(settings, plan, saved)
+    timer = StepTimer()
+    commits = CommitPlan(settings.checkpoint.every_epochs, stop, resume_command, {"seed": settings.seed})
+    with BackgroundWriter(run.checkpoints, keep=settings.checkpoint.keep) as background:
+        committer = Committer(
+            commits,
+            cursor=cursor,
+            epochs=settings.training.epochs,
+            strategy=placement.strategy,
+            callbacks=callbacks,
+            writer=background,
+        )
+        duties = [LogWriting(cursor, timer, writer, progress), committer]
+        if saved is not None:
+            _announce_resume(saved, progress)
+            duties = [*resume(model, saved, placement.strategy, callbacks), *duties]
+        loop = TrainingLoop(
+            model=model,
+            strategy=placement.strategy,
+            cursor=cursor,
+            epochs=settings.training.epochs,
+            dataset=_training_batches(settings, data, plan, placement.topology, cursor.step),
+            examples_in_step=plan.examples_in_step,
+            validation=_validation(settings, data, placement.topology),
+            jit_compile=uses_xla(settings, placement),
+            chunk_size=_chunk_size(settings),
+            timer=timer,
+            after_chunk=committer.after_chunk,
+        )
+        progress.begin(_extent(settings, cursor, placement))
+        if cursor.epoch < settings.training.epochs and not (saved and saved.metadata["stopped_early"]):
+            with stop.listening():
+                loop.run([*callbacks, *duties])
+    commit(run.weights, cursor.step, files(capture_weights(model)), {}, keep=1)
+    return Trained(model, placement, cursor.step, timer.overall())
+
+
+def load(
+    settings: RunSettings, build_model: Callable[[], keras.Model], placement: Placement, run: RunDirectory
+) -> Trained:
+    """Builds the model of a run with the weights that it ended with, or, unfinished, with its last commit's.
+
+    Raises:
+        CheckpointError: If there are no weights yet, none that can be trusted, or they are another model's.
+    """
+    saved = load_latest(run.weights) or load_latest(run.checkpoints)
+    if saved is None:
+        raise CheckpointError(
+            "This run has no weights yet.", place=str(run.path), remedy="train it to its first commit"
+        )
+    model = build(build_model, settings, placement)
+    restore_weights(model, saved.arrays)
+    return Trained(model, placement, saved.step, None)
+
+
+def uses_xla(settings: RunSettings, placement: Placement) -> bool:
+    """Whether XLA compiles the step; `auto` says yes on one GPU, where Keras itself does.
+
+    On a CPU it was slower or equal for the models of benchmark C11; over several replicas it cannot be, because
+    the reduction between them has no XLA kernel.
+    """
+    if settings.training.jit_compile != "auto":
+        return settings.training.jit_compile
+    return placement.on_gpu and placement.topology.num_replicas == 1
+
+
+def _cursor(settings: RunSettings, plan: BatchPlan, saved: Saved | None) -> Cursor:
+    return Cursor(
+        steps_per_epoch=plan.steps_per_epoch,
+        interval=logging_interval(plan.steps_per_epoch, settings.logging.every_steps),
+        commit_every=settings.checkpoint.every_steps,
+        step=saved.step if saved else 0,
+    )
+
+
+def _chunk_size(settings: RunSettings) -> ChunkSize:
+    steps = settings.training.steps_per_execution
+    return ChunkSize(None if steps == "auto" else steps)
+
+
+def _extent(settings: RunSettings, cursor: Cursor, placement: Placement) -> Extent:
+    epochs = settings.training.epochs
+    return Extent(epochs, epochs * cursor.steps_per_epoch, placement.topology.num_replicas)
+
+
+def _early_stopping(settings: RunSettings) -> list[keras.callbacks.Callback]:
+    section = settings.training.early_stopping
+    if section is None:
+        return []
+    return [
+        keras.callbacks.EarlyStopping(
+            monitor=section.monitor,
+            patience=section.patience,
+            min_delta=section.min_delta,
+            restore_best_weights=section.restore_best_weights,
+        )
+    ]
+
+
+def _training_batches(
+    settings: RunSettings, data: TrainingData, plan: BatchPlan, topology: Topology, start_step: int
+) -> tf.data.Dataset:
+    batches = training_dataset(
+        data.train,
+        plan,
+        topology,
+        seed=settings.seed,
+        shuffle=data.input.shuffle,
+        start_step=start_step,
+        image=data.input.image,
+    )
+    weights = settings.training.class_weight
+    return batches if weights is None else batches.map(partial(_with_class_weight, weights))
+
+
+def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, *sample_weight: Any) -> Any:
+    """Multiplies each example's weight by its class's; classes that are not named have weight 1, as in Keras."""
+    table = tf.ones(max(weights) + 1)
+    table = tf.tensor_scatter_nd_update(table, [[index] for index in weights], list(weights.values()))
+    index = tf.cast(label, tf.int64)
+    weight = tf.where(index <= max(weights), tf.gather(table, tf.minimum(index, max(weights))), 1.0)
+    return features, label, weight * sample_weight[0] if sample_weight else weight
+
+
+def _validation(settings: RunSettings, data: TrainingData, topology: Topology) -> Validation | None:
+    if data.validation is None:
+        return None
+    return evaluation_batches(data.validation, settings.training.global_batch_size, data.input, topology)
+
+
+def evaluation_batches(source: Source, global_batch_size: int, input: InputSection, topology: Topology) -> Validation:
+    """Returns a source's batches for `evaluate` and `predict`: in order, each example exactly once a pass."""
+    batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size, image=input.image)
+    num_steps = int(batches.cardinality()) // topology.num_local_replicas
+    return Validation(batches.repeat(), num_steps)
+
+
+def _announce_resume(saved: Saved, progress: Progress) -> None:
+    for line in saved.rejected:
+        progress.announce(f"warning: a commit is not used: {line}")
+    progress.announce(f"resuming from step {saved.step}")

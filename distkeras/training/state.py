@@ -1,0 +1,139 @@
+"""The state of training as numbered arrays: what is committed, and what a resumed run begins with.
+
+Arrays go by group and number (`weights/00003`), not by Keras's names: those count up within a process, so that a
+model built a second time has others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distkeras.distribution.reduction import diverge_seeds
+from distkeras.errors import CheckpointError, TrainingError
+from distkeras.training.step import optimizers_of
+
+Arrays = dict[str, np.ndarray]
+
+
+def capture(model: keras.Model) -> Arrays:
+    """Copies weights, optimizers, random generators and running metrics to the host.
+
+    Under replicas, call it after `average_replica_state`; what is copied is replica zero's.
+    """
+    return {name: _copied(variable) for name, variable in _state(model).items()}
+
+
+def capture_weights(model: keras.Model) -> Arrays:
+    """Copies the weights alone: what predicts, without what trains."""
+    return {name: _copied(variable) for name, variable in _numbered("weights", model.weights).items()}
+
+
+def optimizer_targets(model: keras.Model) -> list[list[int]]:
+    """Returns, for each optimizer, which of the model's variables it was built for, by number."""
+    numbers = {id(variable): number for number, variable in enumerate(model.trainable_variables)}
+    return [
+        [numbers[id(variable)] for variable in getattr(optimizer, "_trainable_variables", [])]
+        for optimizer in optimizers_of(model)
+    ]
+
+
+def restore(
+    model: keras.Model,
+    arrays: Mapping[str, np.ndarray],
+    targets: Sequence[Sequence[int]],
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Gives the model everything that `capture` copied, apart from its metrics.
+
+    Args:
+        model: A compiled model.
+        arrays: What `capture` returned.
+        targets: What `optimizer_targets` returned; a custom `train_step` may leave its optimizers unbuilt
+            until its first step.
+        strategy: What the model was created under.
+
+    Raises:
+        CheckpointError: If the arrays belong to another model.
+    """
+    for optimizer, numbers in zip(optimizers_of(model), targets, strict=False):
+        if not optimizer.built and numbers:
+            with strategy.scope():
+                optimizer.build([model.trainable_variables[number] for number in numbers])
+    _assign(_state(model), arrays)
+    diverge_seeds(model, strategy)
+
+
+def restore_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives the model the weights that `capture_weights` or `capture` copied.
+
+    Raises:
+        CheckpointError: If the arrays belong to another model.
+    """
+    weights = {name: array for name, array in arrays.items() if name.startswith("weights/")}
+    _assign(_numbered("weights", model.weights), weights)
+
+
+def restore_metrics(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives the running metrics their state back, after Keras reset them at the start of an epoch."""
+    for name, variable in _numbered("metrics", model.metrics_variables).items():
+        if name in arrays:
+            variable.assign(arrays[name])
+
+
+def require_finite(arrays: Mapping[str, np.ndarray], step: int) -> None:
+    """Refuses weights that are no numbers, so that they never take the place of good ones.
+
+    Raises:
+        TrainingError: If a weight is NaN or infinite.
+    """
+    broken = [name for name, array in arrays.items() if name.startswith("weights/") and not _is_finite(array)]
+    if broken:
+        raise TrainingError(
+            f"{len(broken)} of the model's weights are no longer finite numbers; they are not committed.",
+            place=f"step {step}",
+            remedy="lower training.optimizer.learning_rate or set global_clipnorm; the last commit is kept",
+        )
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float32, copy=False)).all())
+
+
+def _copied(variable: Any) -> np.ndarray:
+    # A CPU tensor's array is the variable's own memory, which the next step overwrites.
+    return np.array(variable.numpy())
+
+
+def _state(model: keras.Model) -> dict[str, Any]:
+    generators = [variable for variable in model.variables if "seed_generator_state" in variable.path]
+    state = _numbered("weights", model.weights) | _numbered("random", generators)
+    for index, optimizer in enumerate(optimizers_of(model)):
+        state |= _numbered(f"optimizer{index}", optimizer.variables)
+    return state | _numbered("metrics", model.metrics_variables)
+
+
+def _numbered(group: str, variables: Iterable[Any]) -> dict[str, Any]:
+    return {f"{group}/{number:05d}": variable for number, variable in enumerate(variables)}
+
+
+def _assign(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    # Metrics are made by the first step, so a model that has not run lacks them; `restore_metrics` sees to them.
+    expected = {name: variable for name, variable in state.items() if not name.startswith("metrics/")}
+    received = {name: array for name, array in arrays.items() if not name.startswith("metrics/")}
+    for name in sorted(expected.keys() | received.keys()):
+        in_model = tuple(expected[name].shape) if name in expected else None
+        in_checkpoint = received[name].shape if name in received else None
+        if in_model != in_checkpoint:
+            raise CheckpointError(
+                f"The checkpoint belongs to another model: {name} has shape {in_model} in the model and "
+                f"{in_checkpoint} in the checkpoint.",
+                place=expected[name].path if name in expected else name,
+                remedy="restore the model code and config that the run began with, or give this run another name",
+            )
+    for name, variable in expected.items():
+        variable.assign(received[name])

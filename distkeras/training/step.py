@@ -1,0 +1,200 @@
+"""The numerics of one step on every replica: forward, backward, reduction over replicas, optimizer, metrics.
+
+One replica runs the model's own `train_step` and nothing else. Several replicas each run that same `train_step`
+on their part of the global batch, with three things put in its way while it is traced:
+
+1.  Every optimizer's `apply` first replaces the local gradients by those of the global batch's mean loss
+    (`reduce_gradients`). Clipping, weight decay, accumulation and moving averages come after it, inside `apply`,
+    and so see the global gradients. A model with two optimizers has two reductions.
+2.  The update itself runs on each replica's own copy of the variables (`_LOCAL_METHODS`): all copies start equal
+    and get equal gradients, so they stay equal, and nothing has to cross replicas inside a condition, which
+    TensorFlow cannot do (keras#20582: gradient accumulation under MirroredStrategy crashes).
+3.  Losses that Keras does not divide by the number of examples (masks, sums, sums of weights) are scaled so that
+    the weighted sum over replicas is the loss of the global batch (`_global_reduction`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import MethodType
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.losses import loss as keras_loss
+from keras.src.optimizers.base_optimizer import BaseOptimizer
+
+from distkeras.distribution.reduction import all_reduce_sum, reduce_gradients, share_of
+from distkeras.distribution.strategy import ReplicaStrategy
+
+Step = Callable[[Any], Any]
+
+# Keras's TensorFlow optimizer crosses replicas in these; its backend-agnostic base class does the same work locally.
+_LOCAL_METHODS = (
+    "_apply_weight_decay",
+    "_backend_increment_gradient_accumulators",
+    "_backend_update_step",
+    "_overwrite_model_variables_with_average_value",
+)
+
+# The replicas of one process are traced in threads of their own; each has its own share of the batch.
+_replica = threading.local()
+
+
+def optimizers_of(model: keras.Model) -> list[Any]:
+    """Returns every optimizer the model holds: the compiled one first, then those of custom train steps."""
+    candidates = [getattr(model, "optimizer", None), *vars(model).values()]
+    found: list[Any] = []
+    for candidate in candidates:
+        if isinstance(candidate, keras.optimizers.Optimizer) and all(candidate is not one for one in found):
+            found.append(candidate)
+    return found
+
+
+def one_step(model: keras.Model, strategy: tf.distribute.Strategy, method: str) -> Step:
+    """Returns the function that runs one step of the model on a global batch.
+
+    Args:
+        model: A compiled model, created under `strategy`.
+        strategy: A `ReplicaStrategy`, or any strategy of one replica.
+        method: `"train_step"` or `"test_step"`.
+
+    Returns:
+        A function from a batch (per-replica values under a `ReplicaStrategy`) to the step's logs: a dict of
+        scalar tensors, this batch's values or the model's running metrics, as the model's own step returns them.
+    """
+    if isinstance(strategy, ReplicaStrategy):
+        return _replicated_step(model, strategy, method)
+
+    def step(data: Any) -> Any:
+        return strategy.run(lambda batch: getattr(model, method)(_without_optionals(batch)), args=(data,))
+
+    return step
+
+
+def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str) -> Step:
+    def replica_step(data: Any) -> Any:
+        data = _without_optionals(data)
+        _replica.share = share_of(tf.shape(tf.nest.flatten(data)[0])[0])
+        logs = getattr(model, method)(data)
+        return tf.nest.map_structure(lambda value: _weighted(value, _replica.share), logs)
+
+    def step(data: Any) -> Any:
+        with strategy.counting_as_one(), _global_batch_semantics(optimizers_of(model), strategy):
+            logs = strategy.run(replica_step, args=(data,))
+        means = tf.nest.map_structure(lambda value: strategy.reduce("SUM", value, axis=None), logs)
+        # What the model tracks in metrics is exact over replicas only when their state is read as one.
+        return means | _tracked(model, means) if isinstance(means, dict) else means
+
+    return step
+
+
+def _weighted(value: Any, share: tf.Tensor) -> tf.Tensor:
+    value = tf.convert_to_tensor(value)
+    value = value if value.dtype.is_floating else tf.cast(value, tf.float32)
+    # An empty replica's mean is 0/0; its share of the global mean is nothing.
+    return tf.where(share > 0, value * tf.cast(share, value.dtype), tf.zeros_like(value))
+
+
+def _tracked(model: keras.Model, logs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in model.get_metrics_result().items() if name in logs}
+
+
+def _without_optionals(data: Any) -> Any:
+    """Keras hands None through tf.data as an empty Optional."""
+    return tf.nest.map_structure(
+        lambda leaf: None if isinstance(leaf, tf.experimental.Optional) else leaf, data
+    )
+
+
+@contextmanager
+def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy) -> Iterator[None]:
+    with ExitStack() as stack:
+        for optimizer in optimizers:
+            stack.enter_context(_reducing(optimizer, strategy))
+        stack.enter_context(_global_reduction())
+        yield
+
+
+@contextmanager
+def _reducing(optimizer: Any, strategy: ReplicaStrategy) -> Iterator[None]:
+    own_apply = type(optimizer).apply
+
+    def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        if not optimizer.built and trainable_variables is not None:
+            _build_across_replicas(optimizer, list(trainable_variables))
+        own_apply(optimizer, reduce_gradients(list(grads), _replica.share), trainable_variables)
+
+    with ExitStack() as stack:
+        stack.enter_context(_replaced(optimizer, "apply", apply))
+        for owner in {id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", None))}.values():
+            if owner is not None:
+                for name in _LOCAL_METHODS:
+                    method = MethodType(getattr(BaseOptimizer, name), owner)
+                    stack.enter_context(_replaced(owner, name, method))
+        yield
+
+
+def _build_across_replicas(optimizer: Any, variables: list[Any]) -> None:
+    """Builds an optimizer that a custom `train_step` left unbuilt; its variables must exist on all replicas at once."""
+
+    def build(_: tf.distribute.Strategy) -> None:
+        with tf.init_scope():
+            if not optimizer.built:
+                optimizer.build(variables)
+
+    tf.distribute.get_replica_context().merge_call(build)
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    object.__setattr__(owner, name, value)
+    try:
+        yield
+    finally:
+        object.__delattr__(owner, name)
+
+
+@contextmanager
+def _global_reduction() -> Iterator[None]:
+    """Scales each Keras loss by what its own normaliser is of the global batch's, where that is not the example count.
+
+    Keras has no seam for this: `reduce_weighted_values` is where every `keras.losses` loss divides. The parity tests
+    of masks and of `reduction="sum"` fail when Keras calls something else there.
+    """
+    keras_reduction = keras_loss.reduce_weighted_values
+
+    def reduce_weighted_values(
+        values: Any,
+        sample_weight: Any = None,
+        mask: Any = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> Any:
+        value = keras_reduction(values, sample_weight, mask, reduction, dtype)
+        factor = _normaliser_factor(sample_weight, mask, reduction)
+        return value if factor is None else value * tf.cast(factor, value.dtype)
+
+    keras_loss.reduce_weighted_values = reduce_weighted_values
+    try:
+        yield
+    finally:
+        keras_loss.reduce_weighted_values = keras_reduction
+
+
+def _normaliser_factor(sample_weight: Any, mask: Any, reduction: str | None) -> tf.Tensor | None:
+    """Returns (local normaliser / global normaliser) / share, or None where that is 1 by construction."""
+    if reduction in (None, "none"):
+        return None
+    if reduction == "sum":
+        return tf.math.divide_no_nan(1.0, _replica.share)
+    if reduction == "mean_with_sample_weight" and sample_weight is not None:
+        weights = tf.cast(sample_weight, tf.float32)
+        local = tf.reduce_sum(weights if mask is None else weights * tf.cast(mask, tf.float32))
+    elif mask is not None:
+        local = tf.reduce_sum(tf.cast(mask, tf.float32))
+    else:
+        return None
+    return tf.math.divide_no_nan(local, all_reduce_sum(local) * _replica.share)
