@@ -36,9 +36,7 @@ class Topology:
     def __post_init__(self) -> None:
         for name in ("world_size", "num_local_replicas", "num_nodes"):
             if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"A topology needs at least one of `{name}`.", received=getattr(self, name)
-                )
+                raise ConfigError(f"A topology needs at least one of `{name}`.", received=getattr(self, name))
         for index, count in (("rank", "world_size"), ("node_rank", "num_nodes")):
             if not 0 <= getattr(self, index) < getattr(self, count):
                 raise ConfigError(

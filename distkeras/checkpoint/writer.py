@@ -49,8 +49,8 @@ class BackgroundWriter:
             CheckpointError: Likewise.
         """
         self.close()
-        # A daemon, so that a second Ctrl-C, in `close`, ends the process. It leaves a temporary directory.
         ended = threading.Event()
+        # A daemon, so that a second Ctrl-C, in `close`, ends the process. It leaves a temporary directory.
         thread = threading.Thread(
             target=self._commit, args=(step, files, metadata, ended), name="checkpoint-writer", daemon=True
         )
@@ -75,8 +75,8 @@ class BackgroundWriter:
             CheckpointError: What was submitted cannot be committed.
         """
         if self._thread is not None:
-            # `join` alone may not wait the second time: Python 3.11 takes a thread whose `join` was interrupted
-            # by Ctrl-C for ended (CPYTHON_LINK).
+            # `join` alone may not wait the second time: up to Python 3.12 a thread whose `join` was interrupted
+            # by Ctrl-C counts as ended (https://github.com/python/cpython/issues/90882).
             self._ended.wait()
             self._thread.join()
             self._thread = None

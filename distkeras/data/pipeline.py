@@ -176,19 +176,21 @@ class _Reading:
         return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def _blocks(self, steps: range) -> tf.data.Dataset:
-        """Blocks of (ids, lengths, draws), a row a batch: step by step, and within a step by replica."""
+        """Blocks of (ids, lengths[, draws]), a row a batch: step by step, and within a step by replica."""
         block_length = self._steps_per_block()
+        types = (tf.int64, tf.int64, tf.float32)[: 3 if self.augmentation.num_draws else 2]
 
         def make_block(index: np.int64) -> tuple[np.ndarray, ...]:
             start = int(index) * block_length
             return self._ids_and_draws(steps[start : start + block_length])
 
         def block(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            ids, lengths, draws = tf.numpy_function(make_block, [index], (tf.int64, tf.int64, tf.float32))
+            ids, lengths, *draws = tf.numpy_function(make_block, [index], types)
             ids.set_shape((None, self._batch_length))
             lengths.set_shape((None,))
-            draws.set_shape((None, self._batch_length, self.augmentation.num_draws))
-            return ids, lengths, draws
+            for numbers in draws:
+                numbers.set_shape((None, self._batch_length, self.augmentation.num_draws))
+            return ids, lengths, *draws
 
         return tf.data.Dataset.range(math.ceil(len(steps) / block_length)).map(block)
 
@@ -202,17 +204,20 @@ class _Reading:
             self.topology.local_replicas,
             self.topology.num_replicas,
         )
-        draws = np.empty((*block.ids.shape, self.augmentation.num_draws), np.float32)
-        if self.augmentation.num_draws:
-            for epoch in np.unique(block.epochs).tolist():
-                key = order_key(f"augmentation/{self.source.fingerprint}", self.seed, epoch)
-                ids = block.ids[block.epochs == epoch]
-                draws[block.epochs == epoch] = uniforms(key, ids, self.augmentation.num_draws)
+        num_draws = self.augmentation.num_draws
+        if not num_draws:
+            # Rather nothing than an array without elements: `unbatch` on such a tensor corrupts memory
+            # (TensorFlow 2.21: Dataset.range(1000).map(lambda _: tf.zeros([64, 0])).unbatch() crashes).
+            return block.ids, block.lengths
+        draws = np.empty((*block.ids.shape, num_draws), np.float32)
+        for epoch in np.unique(block.epochs).tolist():
+            key = order_key(f"augmentation/{self.source.fingerprint}", self.seed, epoch)
+            draws[block.epochs == epoch] = uniforms(key, block.ids[block.epochs == epoch], num_draws)
         return block.ids, block.lengths, draws
 
-    def _read_block(self, ids: tf.Tensor, lengths: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
-        example = self._resize(self.source.read(tf.reshape(ids, [-1])))
-        example = self._augment(example, tf.reshape(draws, [tf.size(ids), self.augmentation.num_draws]))
+    def _read_block(self, ids: tf.Tensor, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
+        flat_ids, _, *flat_draws = self._flatten(ids, lengths, *draws)
+        example = self._augment(self._resize(self.source.read(flat_ids)), *flat_draws)
 
         def into_rows(part: tf.Tensor) -> tf.Tensor:
             rows = tf.reshape(part, tf.concat([[-1, self._batch_length], tf.shape(part)[1:]], axis=0))
@@ -222,16 +227,16 @@ class _Reading:
         example = tf.nest.map_structure(into_rows, example)
         return example if self._has_equal_batches else (example, lengths)
 
-    def _flatten(self, ids: tf.Tensor, lengths: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        lengths = tf.repeat(lengths, self._batch_length)
-        draws = tf.reshape(draws, [tf.size(ids), self.augmentation.num_draws])
-        return tf.reshape(ids, [-1]), lengths, draws
+    def _flatten(self, ids: tf.Tensor, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """A row an example: (ids, lengths of their batches[, draws])."""
+        flat_draws = [tf.reshape(numbers, [-1, self.augmentation.num_draws]) for numbers in draws]
+        return tf.reshape(ids, [-1]), tf.repeat(lengths, self._batch_length), *flat_draws
 
-    def _read_example(self, example_id: tf.Tensor, length: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
-        return self._resize(self.source.read(example_id)), length, draws
+    def _read_example(self, example_id: tf.Tensor, length: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
+        return self._resize(self.source.read(example_id)), length, *draws
 
-    def _augment_batch(self, example: Any, lengths: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
-        example = self._augment(example, draws)
+    def _augment_batch(self, example: Any, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
+        example = self._augment(example, *draws)
         return example if self._has_equal_batches else (example, lengths[0])
 
     def _resize(self, example: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -243,10 +248,10 @@ class _Reading:
         # Decoders do not know sizes before they run; the model needs them when it is built.
         return tf.ensure_shape(images, (*images.shape[:-3], *self.shape)), *example[1:]
 
-    def _augment(self, example: tuple[Any, ...], draws: tf.Tensor) -> tuple[Any, ...]:
-        if not self.augmentation.num_draws:
+    def _augment(self, example: tuple[Any, ...], *draws: tf.Tensor) -> tuple[Any, ...]:
+        if not draws:
             return example
-        return self.augmentation(example[0], draws), *example[1:]
+        return self.augmentation(example[0], *draws), *example[1:]
 
     @property
     def _batch_length(self) -> int:

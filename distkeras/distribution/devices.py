@@ -37,9 +37,7 @@ def _logical_cpus(count: int) -> list[str]:
     configured = len(tf.config.get_logical_device_configuration(cpu) or [None])
     if configured < count:
         try:
-            tf.config.set_logical_device_configuration(
-                cpu, [tf.config.LogicalDeviceConfiguration()] * count
-            )
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
             raise ResourceError(
                 f"TensorFlow is already running with {configured} CPU device(s), and {count} replicas need as many.",

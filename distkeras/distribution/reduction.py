@@ -54,9 +54,7 @@ def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) 
     A moving average is linear in what it averages, so averaging seldom or every step gives the same values.
     """
     state = [
-        variable
-        for variable in model.non_trainable_weights
-        if keras.backend.is_float_dtype(variable.dtype)
+        variable for variable in model.non_trainable_weights if keras.backend.is_float_dtype(variable.dtype)
     ]
     if state and strategy.num_replicas_in_sync > 1:
         _average(strategy, [variable.value for variable in state])
@@ -65,7 +63,9 @@ def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) 
 def _average(strategy: tf.distribute.Strategy, variables: list[Any]) -> None:
     def average() -> None:
         context = tf.distribute.get_replica_context()
-        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [variable.read_value() for variable in variables])
+        means = context.all_reduce(
+            tf.distribute.ReduceOp.MEAN, [variable.read_value() for variable in variables]
+        )
         for variable, mean in zip(variables, means, strict=True):
             variable.assign(mean)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import tensorflow as tf
@@ -30,7 +30,7 @@ class ReplicaStrategy(tf.distribute.MirroredStrategy):
         return 1 if self._counting_as_one else super().num_replicas_in_sync
 
     @contextmanager
-    def counting_as_one(self) -> Iterator[None]:
+    def counting_as_one(self) -> Generator[None]:
         """While a step is traced, lets every replica compute its loss as if it were alone."""
         self._counting_as_one = True
         try:

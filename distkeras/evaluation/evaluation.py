@@ -40,9 +40,9 @@ def evaluate(trained: Trained, experiment: Experiment, split: str = "test") -> d
             remedy=f"give data.split.{split} a share above 0, or data.{split} a source of its own",
         )
     config = experiment.config
-    batch = {"global_batch_size": config.training.global_batch_size, "input": config.data}
-    metrics = compute_metrics(trained.model, trained.placement, source, **batch)
-    outputs = predict(trained.model, trained.placement, source, **batch)
+    batch_size = config.training.global_batch_size
+    metrics = compute_metrics(trained, source, global_batch_size=batch_size, input=config.data)
+    outputs = predict(trained, source, global_batch_size=batch_size, input=config.data)
     labels = source.labels()
     task = experiment.task
     if task.is_classification:
@@ -59,7 +59,10 @@ def evaluate(trained: Trained, experiment: Experiment, split: str = "test") -> d
         "num_examples": source.num_examples,
         "metrics": {f"{split}_{name}": value for name, value in metrics.items()},
         **tables,
-        "worst": [_worst(int(index), losses, outputs, labels, source, task) for index in np.argsort(-losses)[:NUM_WORST]],
+        "worst": [
+            _worst(int(index), losses, outputs, labels, source, task)
+            for index in np.argsort(-losses)[:NUM_WORST]
+        ],
     }
 
 
@@ -98,7 +101,9 @@ def _confusion(labels: np.ndarray, outputs: np.ndarray, task: Task) -> dict[str,
     return {
         "class_names": list(task.class_names),
         "confusion_matrix": scores.confusion_matrix(labels, predicted, labels=classes).tolist(),
-        "per_class": [dict(zip(("name", "precision", "recall", "f1", "support"), row, strict=True)) for row in rows],
+        "per_class": [
+            dict(zip(("name", "precision", "recall", "f1", "support"), row, strict=True)) for row in rows
+        ],
     }
 
 
@@ -129,7 +134,7 @@ def _picture(source: Source, index: int) -> str:
     pixels = np.asarray(source.read(tf.constant(ids, tf.int64))[0], np.float32)
     pixels = pixels.reshape(pixels.shape[-3:])
     low, high = float(pixels.min()), float(pixels.max())
-    pixels = np.uint8(255 * (pixels - low) / max(high - low, 1e-12))
+    pixels = (255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)
     stream = io.BytesIO()
     picture = image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
     picture.thumbnail((128, 128))

@@ -52,9 +52,7 @@ def build_network(
                 place="data.normalize",
                 remedy="set data.normalize: none and put a keras.layers.Normalization or Rescaling into the model",
             )
-        model = _call(
-            _import(name), section, input_shape=tuple(inputs.shape[1:]), num_outputs=num_outputs
-        )
+        model = _call(_import(name), section, input_shape=tuple(inputs.shape[1:]), num_outputs=num_outputs)
     else:
         features = _features(name, section, preprocessed)
         # float32 whatever the precision: a softmax in bfloat16 has three digits.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from distkeras.config import Config, dump_yaml
 from distkeras.config.sections import RunSettings
@@ -104,7 +104,7 @@ class LocalRun:
         return trained
 
     @contextmanager
-    def _writers(self, step: int) -> Iterator[Writers]:
+    def _writers(self, step: int) -> Generator[Writers]:
         writers: list[Any] = [JsonLinesWriter(self.directory.metrics_path)]
         if self.settings.logging.tensorboard and find_spec("tensorboard") is not None:
             writers.append(TensorBoardWriter(self.directory.events, start_step=step))
@@ -118,7 +118,7 @@ class LocalRun:
 @contextmanager
 def local_run(
     settings: RunSettings, digest: str, *, console: OwnedConsole | None = None, quiet: bool = False
-) -> Iterator[LocalRun]:
+) -> Generator[LocalRun]:
     """Holds a run directory for one attempt, and writes down how the attempt ended.
 
     Args:
@@ -133,7 +133,9 @@ def local_run(
     """
     directory = RunDirectory(settings.output_dir / settings.name)
     directory.create()
-    who = record.Identity(settings.name, digest, settings.seed, settings.training.epochs, record.this_command())
+    who = record.Identity(
+        settings.name, digest, settings.seed, settings.training.epochs, record.this_command()
+    )
     with ExitStack() as stack:
         stack.enter_context(directory.locked())
         unfinished = record.begin(directory, who)
@@ -172,7 +174,7 @@ def train_config(local: LocalRun, config: Config) -> tuple[Trained, Experiment]:
 
 
 @contextmanager
-def _explained(data: TrainingData, settings: RunSettings) -> Iterator[None]:
+def _explained(data: TrainingData, settings: RunSettings) -> Generator[None]:
     """Says what TensorFlow's own errors mean for the run."""
     import tensorflow as tf
 
@@ -185,7 +187,7 @@ def _explained(data: TrainingData, settings: RunSettings) -> Iterator[None]:
             "The device ran out of memory in a training step.",
             place=f"training.global_batch_size: {settings.training.global_batch_size}",
             received=str(error.message).partition("\n")[0],
-            remedy="use a smaller training.global_batch_size with training.gradient_accumulation_steps, or more devices",
+            remedy="use a smaller training.global_batch_size with gradient_accumulation_steps, or more devices",
         ) from error
     except tf.errors.OpError as error:
         found = _unreadable(find_unreadable_example, data)

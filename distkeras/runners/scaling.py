@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -37,7 +37,7 @@ class Scale:
 @contextmanager
 def scale(
     replicas: int | Literal["auto"] = "auto", *, devices: Literal["auto", "cpu", "gpu"] = "auto"
-) -> Iterator[Scale]:
+) -> Generator[Scale]:
     """Puts the models that are built inside the block on several devices of this machine.
 
     Enter it before TensorFlow's first operation where replicas share the CPU.

@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
 
 from distkeras.config.settings import settings_from_mapping
-from distkeras.config.sections import InputSection
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError
@@ -20,7 +19,7 @@ from distkeras.observability.run import Run
 from distkeras.runners.local import current_console, local_run
 from distkeras.training.session import Trained, TrainingData
 
-Data = Source | tuple[Any, ...]
+Data = Source | tuple[Any, Any] | tuple[Any, Any, Any]
 
 
 class Trainer:
@@ -92,7 +91,9 @@ class Trainer:
             return Run(local.directory)
 
     def _digest(self, data: TrainingData) -> str:
-        settings = self.settings.model_dump(mode="json", include={"seed": True, "deterministic": True, "training": True})
+        settings = self.settings.model_dump(
+            mode="json", include={"seed": True, "deterministic": True, "training": True}
+        )
         for free in ("epochs", "steps_per_execution"):
             settings["training"].pop(free)
         facts = [settings, self.input.model_dump(mode="json"), data.train.fingerprint]
@@ -103,7 +104,7 @@ def _optional_source(data: Data | None) -> Source | None:
     return None if data is None else _source(data, "validation")
 
 
-def _source(data: Data, name: str) -> Source:
+def _source(data: Any, name: str) -> Source:
     if isinstance(data, Source):
         return data
     if not isinstance(data, tuple) or len(data) not in (2, 3):
@@ -113,7 +114,8 @@ def _source(data: Data, name: str) -> Source:
             received=type(data).__name__,
             remedy="for a tf.data pipeline of your own use distkeras.scale() and model.fit",
         )
-    return ArraySource(*map(_as_arrays, data), name=name)
+    features, *others = cast("tuple[Any, ...]", data)
+    return ArraySource(_as_arrays(features), *map(np.asarray, others), name=name)
 
 
 def _as_arrays(value: Any) -> Any:

@@ -77,7 +77,11 @@ def make_task(
             remedy="use task.kind: tabular_regression, or name another label",
         )
     num_classes = section.num_classes or max(len(class_names or ()), int(labels.max()) + 1, 2)
-    names = class_names if class_names and len(class_names) == num_classes else tuple(map(str, range(num_classes)))
+    names = (
+        class_names
+        if class_names and len(class_names) == num_classes
+        else tuple(map(str, range(num_classes)))
+    )
     return Task(
         kind=section.kind,
         num_outputs=num_classes,

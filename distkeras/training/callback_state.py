@@ -27,7 +27,9 @@ def capture_callbacks(
         plain.append({"class": type(callback).__name__, "attributes": attributes})
         for name, value in vars(callback).items():
             if _is_arrays(value):
-                arrays |= {f"callback{index}/{name}/{number:05d}": array for number, array in enumerate(value)}
+                arrays |= {
+                    f"callback{index}/{name}/{number:05d}": array for number, array in enumerate(value)
+                }
     return plain, arrays
 
 

@@ -27,11 +27,18 @@ class LoggingPointCallbacks(keras.callbacks.CallbackList):
     """
 
     def __init__(
-        self, callbacks: Sequence[keras.callbacks.Callback], *, cursor: Cursor, model: keras.Model, epochs: int
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        cursor: Cursor,
+        model: keras.Model,
+        epochs: int,
     ) -> None:
         self._cursor = cursor
         steps = cursor.steps_per_epoch
-        super().__init__(list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0)
+        super().__init__(
+            list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0
+        )
         # In a thread of its own a callback would see the model after the loop has moved on.
         self._async_train = self._async_test = self._async_predict = False
 
@@ -56,9 +63,7 @@ class LogWriting(keras.callbacks.Callback):
         progress: Where a person sees them.
     """
 
-    def __init__(
-        self, cursor: Cursor, timer: StepTimer, writer: MetricWriter, progress: Progress
-    ) -> None:
+    def __init__(self, cursor: Cursor, timer: StepTimer, writer: MetricWriter, progress: Progress) -> None:
         super().__init__()
         self._cursor = cursor
         self._timer = timer

@@ -48,5 +48,5 @@ def load_latest(directory: Path) -> Saved | None:
     found = latest(directory)
     if found is None:
         return None
-    commit, rejected = found.commit, tuple(map(str, found.skipped))
+    commit, rejected = found.commit, tuple(map(str, found.rejected))
     return Saved(commit.step, load_arrays(commit.file(ARRAYS)), commit.metadata, rejected)

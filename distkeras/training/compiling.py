@@ -92,7 +92,9 @@ def _make(module: ModuleType, name: str, arguments: Mapping[str, Any], place: st
 
 
 def _find(module: ModuleType, name: str, place: str) -> Any:
-    public = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+    public = {
+        key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+    }
     kind = module.__name__.rpartition(".")[2]
     folded = {_fold(key): value for key, value in public.items()}
     if _fold(name) in folded:

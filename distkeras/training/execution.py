@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,27 +10,31 @@ import keras
 import tensorflow as tf
 
 from distkeras.distribution.strategy import ReplicaStrategy
-from distkeras.training.step import one_step
+from distkeras.training.step import Step, one_step
 
 # (iterator, number of steps) -> (logs of the last step, seconds spent waiting for input)
-Chunk = Callable[[Any, int], tuple[Any, tf.Tensor]]
+TrainingChunk = Callable[[Any, int], tuple[Any, float]]
+# (iterator, number of steps) -> logs of the last step
+TestingChunk = Callable[[Any, int], Any]
 
 
-def make_chunk(
-    model: keras.Model, strategy: tf.distribute.Strategy, method: str, *, jit_compile: bool
-) -> Chunk:
-    """Returns a function that runs any number of steps inside one call.
+def training_chunk(
+    model: keras.Model, strategy: tf.distribute.Strategy, *, jit_compile: bool, deterministic: bool
+) -> TrainingChunk:
+    """Returns a function that trains any number of steps inside one call.
 
     The number is an argument of the graph, not part of it: a change of it traces nothing again.
 
     Args:
         model: A compiled model, created under `strategy`.
         strategy: Where it runs.
-        method: `"train_step"` or `"test_step"`.
         jit_compile: Whether XLA compiles the step. One replica only: XLA has no kernel for the reduction.
+        deterministic: Whether TensorFlow's determinism is on, which forbids a graph to read the clock; Python
+            then calls each step.
     """
-    compile_step = jit_compile and not isinstance(strategy, ReplicaStrategy)
-    step = tf.function(one_step(model, strategy, method), jit_compile=compile_step, reduce_retracing=True)
+    step = _function(model, strategy, "train_step", jit_compile)
+    if deterministic or model.run_eagerly:
+        return _stepwise(step)
 
     @tf.function(reduce_retracing=True)
     def chunk(iterator: Any, num_steps: tf.Tensor) -> tuple[Any, tf.Tensor]:
@@ -41,9 +46,49 @@ def make_chunk(
         batch, waited = _next_batch(iterator, waited)
         return step(batch), waited
 
+    def run(iterator: Any, num_steps: int) -> tuple[Any, float]:
+        logs, waited = chunk(iterator, tf.constant(num_steps))
+        return logs, float(waited)
+
+    return run
+
+
+def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> TestingChunk:
+    """Returns a function that evaluates any number of steps inside one call."""
+    step = _function(model, strategy, "test_step", jit_compile=False)
     if model.run_eagerly:
-        return _eager_chunk(one_step(model, strategy, method))
+        stepwise = _stepwise(step)
+        return lambda iterator, num_steps: stepwise(iterator, num_steps)[0]
+
+    @tf.function(reduce_retracing=True)
+    def chunk(iterator: Any, num_steps: tf.Tensor) -> Any:
+        for _ in tf.range(num_steps - 1):
+            step(next(iterator))
+        return step(next(iterator))
+
     return lambda iterator, num_steps: chunk(iterator, tf.constant(num_steps))
+
+
+def _function(model: keras.Model, strategy: tf.distribute.Strategy, method: str, jit_compile: bool) -> Step:
+    step = one_step(model, strategy, method)
+    if model.run_eagerly:
+        return step
+    compile_step = jit_compile and not isinstance(strategy, ReplicaStrategy)
+    return tf.function(step, jit_compile=compile_step, reduce_retracing=True)
+
+
+def _stepwise(step: Step) -> TrainingChunk:
+    def run(iterator: Any, num_steps: int) -> tuple[Any, float]:
+        logs: Any = {}
+        waited = 0.0
+        for _ in range(num_steps):
+            begin = time.perf_counter()
+            batch = next(iterator)
+            waited += time.perf_counter() - begin
+            logs = step(batch)
+        return logs, waited
+
+    return run
 
 
 @tf.autograph.experimental.do_not_convert
@@ -66,17 +111,3 @@ def _after_update(model: keras.Model, waited: tf.Tensor) -> tf.Tensor:
     updated = [variable.value.read_value() for variable in model.trainable_variables[:1]]
     with tf.control_dependencies([tf.reshape(value, [-1])[:0] for value in updated]):
         return tf.identity(waited)
-
-
-def _eager_chunk(step: Callable[[Any], Any]) -> Chunk:
-    """`run_eagerly=True` is for debugging: every operation of every step runs from Python."""
-
-    def chunk(iterator: Any, num_steps: int) -> tuple[Any, tf.Tensor]:
-        logs: Any = {}
-        waited = tf.zeros((), tf.float64)
-        for _ in range(num_steps):
-            batch, waited = _next_batch(iterator, waited)
-            logs = step(batch)
-        return logs, waited
-
-    return chunk

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import keras
@@ -115,18 +116,21 @@ def _moments(source: Source, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
     Sums are shifted by the first batch's mean: without it the variance of large, close numbers is rounding error.
     """
-    batches = evaluation_dataset(source, Topology(), global_batch_size=ADAPT_BATCH_SIZE, image=config.data.image)
-    count, shift, total, squares = 0, None, 0.0, 0.0
-    for features in _rows(batches):
-        shift = features.mean(axis=0) if shift is None else shift
-        shifted = features - shift
-        count += len(features)
-        total = total + shifted.sum(axis=0)
-        squares = squares + (shifted**2).sum(axis=0)
+    batches = evaluation_dataset(
+        source, Topology(), global_batch_size=ADAPT_BATCH_SIZE, image=config.data.image
+    )
+    rows = _rows(batches)
+    first = next(rows)
+    shift = first.mean(axis=0)
+    count, total, squares = 0, np.zeros_like(shift), np.zeros_like(shift)
+    for block in chain([first], rows):
+        count += len(block)
+        total += (block - shift).sum(axis=0)
+        squares += ((block - shift) ** 2).sum(axis=0)
     mean = total / count
-    return np.float32(mean + shift), np.float32(squares / count - mean**2)
+    return (mean + shift).astype(np.float32), (squares / count - mean**2).astype(np.float32)
 
 
-def _rows(batches: Any) -> Iterable[np.ndarray]:
+def _rows(batches: Any) -> Iterator[np.ndarray]:
     for features, *_ in batches.as_numpy_iterator():
         yield features.reshape(-1, features.shape[-1]).astype(np.float64)

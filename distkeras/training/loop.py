@@ -16,7 +16,7 @@ import tensorflow as tf
 from distkeras.distribution.reduction import average_replica_state
 from distkeras.observability.timers import StepTimer
 from distkeras.training.callbacks import LoggingPointCallbacks
-from distkeras.training.execution import Chunk, make_chunk
+from distkeras.training.execution import TestingChunk, testing_chunk, training_chunk
 from distkeras.training.schedule import ChunkSize, Cursor
 
 
@@ -46,6 +46,7 @@ class TrainingLoop:
         examples_in_step: From a step's index in its epoch to its number of examples.
         validation: Validation data, or None.
         jit_compile: Whether XLA compiles the step.
+        deterministic: Whether TensorFlow's determinism is on.
         chunk_size: Steps of one call into TensorFlow.
         timer: What measures the steps.
         after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches.
@@ -59,6 +60,7 @@ class TrainingLoop:
     examples_in_step: Callable[[int], int]
     validation: Validation | None = None
     jit_compile: bool = False
+    deterministic: bool = False
     chunk_size: ChunkSize = field(default_factory=ChunkSize)
     timer: StepTimer = field(default_factory=StepTimer)
     after_chunk: Callable[[], None] = lambda: None
@@ -66,12 +68,14 @@ class TrainingLoop:
     def run(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains until the last epoch, or until a callback sets `model.stop_training`. Collective."""
         cursor, validation = self.cursor, self.validation
-        self._chunk = make_chunk(self.model, self.strategy, "train_step", jit_compile=self.jit_compile)
+        self._chunk = training_chunk(
+            self.model, self.strategy, jit_compile=self.jit_compile, deterministic=self.deterministic
+        )
         self.model.train_function = self._train
         self.model.steps_per_execution = cursor.interval
         if validation is not None:
-            test = make_chunk(self.model, self.strategy, "test_step", jit_compile=self.jit_compile)
-            self.model.test_function = testing(test, validation.num_steps, cursor.interval)
+            chunk = testing_chunk(self.model, self.strategy)
+            self.model.test_function = testing(chunk, validation.num_steps, cursor.interval)
         self.model.fit(
             distributed(self.dataset, self.strategy),
             epochs=self.epochs,
@@ -101,18 +105,18 @@ class TrainingLoop:
         self.chunk_size.observe(num_steps, time.perf_counter() - begin)
         first = self.cursor.step % self.cursor.steps_per_epoch
         self.cursor.step += num_steps
-        self.timer.waited(float(waited))
+        self.timer.waited(waited)
         self.timer.step(num_steps, sum(map(self.examples_in_step, range(first, first + num_steps))))
         return logs
 
 
-def testing(chunk: Chunk, num_steps: int, interval: int) -> Callable[[Any], Any]:
+def testing(chunk: TestingChunk, num_steps: int, interval: int) -> Callable[[Any], Any]:
     """Returns a Keras `test_function` that runs `num_steps` in intervals, as often as Keras asks for them."""
     cursor = Cursor(steps_per_epoch=num_steps, interval=interval)
 
     def test(iterator: Any) -> Any:
         begin = cursor.asked
-        return chunk(iterator, cursor.next_interval() - begin)[0]
+        return chunk(iterator, cursor.next_interval() - begin)
 
     return test
 

@@ -13,7 +13,11 @@ MOST_STEPS_BETWEEN_LOGS = 100
 def logging_interval(steps_per_epoch: int, every_steps: int | Literal["auto"]) -> int:
     """Returns the steps between two logging points: never more than an epoch."""
     if every_steps == "auto":
-        every_steps = min(MOST_STEPS_BETWEEN_LOGS, -(-steps_per_epoch // 10)) if steps_per_epoch > 200 else steps_per_epoch
+        every_steps = (
+            min(MOST_STEPS_BETWEEN_LOGS, -(-steps_per_epoch // 10))
+            if steps_per_epoch > 200
+            else steps_per_epoch
+        )
     return min(every_steps, steps_per_epoch)
 
 

@@ -190,6 +190,7 @@ def train(
             examples_in_step=plan.examples_in_step,
             validation=_validation(settings, data, placement.topology),
             jit_compile=uses_xla(settings, placement),
+            deterministic=settings.deterministic,
             chunk_size=_chunk_size(settings),
             timer=timer,
             after_chunk=committer.after_chunk,
@@ -295,7 +296,9 @@ def _validation(settings: RunSettings, data: TrainingData, topology: Topology) -
     return evaluation_batches(data.validation, settings.training.global_batch_size, data.input, topology)
 
 
-def evaluation_batches(source: Source, global_batch_size: int, input: InputSection, topology: Topology) -> Validation:
+def evaluation_batches(
+    source: Source, global_batch_size: int, input: InputSection, topology: Topology
+) -> Validation:
     """Returns a source's batches for `evaluate` and `predict`: in order, each example exactly once a pass."""
     batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size, image=input.image)
     num_steps = int(batches.cardinality()) // topology.num_local_replicas

@@ -122,12 +122,10 @@ def _numbered(group: str, variables: Iterable[Any]) -> dict[str, Any]:
 
 
 def _assign(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    # Metrics are made by the first step, so a model that has not run lacks them; `restore_metrics` sees to them.
-    expected = {name: variable for name, variable in state.items() if not name.startswith("metrics/")}
-    received = {name: array for name, array in arrays.items() if not name.startswith("metrics/")}
+    expected, received = _of_model(state), _of_model(arrays)
     for name in sorted(expected.keys() | received.keys()):
         in_model = tuple(expected[name].shape) if name in expected else None
-        in_checkpoint = received[name].shape if name in received else None
+        in_checkpoint = tuple(received[name].shape) if name in received else None
         if in_model != in_checkpoint:
             raise CheckpointError(
                 f"The checkpoint belongs to another model: {name} has shape {in_model} in the model and "
@@ -137,3 +135,9 @@ def _assign(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
             )
     for name, variable in expected.items():
         variable.assign(received[name])
+
+
+def _of_model(named: Mapping[str, Any]) -> dict[str, Any]:
+    # Metrics are made by the first step, so that a model which has not run lacks them; what callbacks remember is
+    # theirs. Both are restored once training begins.
+    return {name: value for name, value in named.items() if not name.startswith(("metrics/", "callback"))}

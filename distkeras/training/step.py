@@ -16,7 +16,7 @@ on their part of the global batch, with three things put in its way while it is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MethodType
 from typing import Any
@@ -110,7 +110,7 @@ def _without_optionals(data: Any) -> Any:
 
 
 @contextmanager
-def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy) -> Iterator[None]:
+def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy) -> Generator[None]:
     with ExitStack() as stack:
         for optimizer in optimizers:
             stack.enter_context(_reducing(optimizer, strategy))
@@ -119,7 +119,7 @@ def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy
 
 
 @contextmanager
-def _reducing(optimizer: Any, strategy: ReplicaStrategy) -> Iterator[None]:
+def _reducing(optimizer: Any, strategy: ReplicaStrategy) -> Generator[None]:
     own_apply = type(optimizer).apply
 
     def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
@@ -129,7 +129,9 @@ def _reducing(optimizer: Any, strategy: ReplicaStrategy) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(_replaced(optimizer, "apply", apply))
-        for owner in {id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", None))}.values():
+        for owner in {
+            id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", None))
+        }.values():
             if owner is not None:
                 for name in _LOCAL_METHODS:
                     method = MethodType(getattr(BaseOptimizer, name), owner)
@@ -149,7 +151,7 @@ def _build_across_replicas(optimizer: Any, variables: list[Any]) -> None:
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def _replaced(owner: Any, name: str, value: Any) -> Generator[None]:
     object.__setattr__(owner, name, value)
     try:
         yield
@@ -158,7 +160,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _global_reduction() -> Iterator[None]:
+def _global_reduction() -> Generator[None]:
     """Scales each Keras loss by what its own normaliser is of the global batch's, where that is not the example count.
 
     Keras has no seam for this: `reduce_weighted_values` is where every `keras.losses` loss divides. The parity tests

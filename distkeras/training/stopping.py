@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,7 +24,7 @@ class StopRequest:
         self.signal: signal.Signals | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None]:
         """Takes the signals over for a block; outside the main thread, which gets none, does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -50,5 +50,3 @@ class StopRequest:
             place=f"step {step}",
             remedy=f"resume with: {resume_command}",
         )
-
-

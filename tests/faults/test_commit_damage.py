@@ -1,4 +1,4 @@
-"""A checkpoint that is torn, flipped or incomplete is never loaded: the one before it is, and the file is named."""
+"""A checkpoint that is torn, flipped or incomplete is never loaded; the one before it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILES = {"weights.npz": bytes(range(256)) * 2, "state.json": b'{"epoch": 3}', "e
 NOT_EMPTY = ("weights.npz", "state.json", "manifest.json")
 
 
-@pytest.fixture()
+@pytest.fixture
 def directory(tmp_path):
     for step in (1, 2):
         commit(tmp_path, step, FILES, {"step": step, "note": "caf\u00e9 \x7f"}, keep=2)

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -170,8 +170,12 @@ class ArraySource(Source):
         )
 
 
-def open_arrays(section: ArraysSection) -> ArraySource:
+def open_arrays(section: ArraysSection, *, labelled: bool = True) -> ArraySource:
     """Opens a `.npz` file, into memory, or a folder of `.npy` files, memory-mapped.
+
+    Args:
+        section: The file or folder, and the arrays in it.
+        labelled: Whether the array of labels is read; without, it may be missing, and all labels are 0.
 
     Raises:
         DataError: If the path or an array is missing, a file is damaged or holds Python objects, or the
@@ -184,31 +188,35 @@ def open_arrays(section: ArraysSection) -> ArraySource:
             remedy="give a .npz file or a folder of .npy files; the path is relative to the config file",
         )
     load = _load_folder if section.path.is_dir() else _load_npz
-    features, labels = load(section.path, (section.features, section.label))
-    return ArraySource(features, labels, name=str(section.path))
+    features, *labels = load(section.path, (section.features, section.label)[: 1 + labelled])
+    return ArraySource(
+        features, *(labels or [np.zeros(features.shape[:1], np.int64)]), name=str(section.path)
+    )
 
 
 def _load_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
-    archive = _load(path)
-    if isinstance(archive, np.ndarray):
-        raise DataError(
-            "This file is a single array; features and labels are needed.",
-            place=str(path),
-            remedy="save both with numpy.savez, or give the folder of .npy files",
-        )
-    with archive:
+    # Opened here: where NumPy opens a damaged archive itself, it does not close it.
+    with _guarded(str(path), lambda: path.open("rb")) as stream:
+        archive = _load(str(path), stream)
+        if isinstance(archive, np.ndarray):
+            raise DataError(
+                "This file is a single array; features and labels are needed.",
+                place=str(path),
+                remedy="save both with numpy.savez, or give the folder of .npy files",
+            )
         _check_names(path, names, archive.files)
         return [_guarded(f"{path}, array {name!r}", lambda name=name: archive[name]) for name in names]
 
 
 def _load_folder(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     _check_names(path, names, [file.stem for file in sorted(path.glob("*.npy"))])
-    return [_load(path / f"{name}.npy", mmap_mode="r") for name in names]
+    files = [path / f"{name}.npy" for name in names]
+    return [_load(str(file), file, mmap_mode="r") for file in files]
 
 
-def _load(path: Path, **arguments: Any) -> Any:
+def _load(place: str, file: Path | BinaryIO, **arguments: Any) -> Any:
     # Without pickle a file can only hold numbers; with it, opening a file may run code.
-    return _guarded(str(path), lambda: np.load(path, allow_pickle=False, **arguments))
+    return _guarded(place, lambda: np.load(file, allow_pickle=False, **arguments))
 
 
 def _guarded(place: str, load: Callable[[], Any]) -> Any:
@@ -222,7 +230,7 @@ def _guarded(place: str, load: Callable[[], Any]) -> Any:
             remedy="check that it is a regular file and that you may read it",
         ) from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if "object" in str(error).lower():
+        if "Python objects" in str(error) or "Object arrays" in str(error):
             raise DataError(
                 "The array holds Python objects, which are refused: reading them may run code.",
                 place=place,

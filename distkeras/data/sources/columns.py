@@ -19,13 +19,13 @@ class Table:
 
     Attributes:
         features: The feature columns, in order, each numeric.
-        label: The label column: numbers, booleans or text.
+        label: The label column: numbers, booleans or text; None where labels are not read.
         label_name: The label column's name.
         locate: From a row, counted from 0, to what a person calls it: "data.csv row 17".
     """
 
     features: pa.Table
-    label: pa.ChunkedArray
+    label: pa.ChunkedArray | None
     label_name: str
     locate: Callable[[int], str]
 
@@ -44,13 +44,13 @@ class Labels:
 
 
 def choose_features(
-    names: Sequence[str], label: str, features: Sequence[str] | None, place: str
+    names: Sequence[str], label: str | None, features: Sequence[str] | None, place: str
 ) -> tuple[str, ...]:
     """Returns the feature columns in order: those asked for, or all but the label.
 
     Args:
         names: All columns of the table, in order.
-        label: Name of the label column.
+        label: Name of the label column; None where labels are not read.
         features: Names of the feature columns; None: all but the label.
         place: The file, for errors.
 
@@ -65,7 +65,8 @@ def choose_features(
             remedy="Give every column its own name.",
         )
     chosen = tuple(name for name in names if name != label) if features is None else tuple(features)
-    for role, name in [("label", label), *(("feature", name) for name in chosen)]:
+    labels = [] if label is None else [("label", label)]
+    for role, name in [*labels, *(("feature", name) for name in chosen)]:
         if name not in names:
             raise _missing_column(role, name, names, place)
     if label in chosen:
@@ -112,12 +113,14 @@ def feature_matrix(table: Table) -> np.ndarray:
 
 
 def label_values(table: Table) -> Labels:
-    """Returns the labels: text as class indices in sorted order, numbers as they are.
+    """Returns the labels: text as class indices in sorted order, numbers as they are, 0 where none were read.
 
     Raises:
         DataError: If a label is empty, NaN or infinite, or the column mixes text and numbers.
     """
     label = table.label
+    if label is None:
+        return Labels(np.zeros(table.features.num_rows, np.int64), None)
     _refuse_empty(table, table.label_name, label)
     if pa.types.is_string(label.type) or pa.types.is_large_string(label.type):
         names, values = np.unique(label.to_numpy().astype(str), return_inverse=True)

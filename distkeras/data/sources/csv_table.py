@@ -17,23 +17,30 @@ from distkeras.data.sources.columns import Table, choose_features
 from distkeras.errors import DataError
 
 
-def read_csv(section: CsvSection) -> Table:
+def read_csv(section: CsvSection, *, labelled: bool = True) -> Table:
     """Reads the feature and label columns of a CSV file with a header.
+
+    Args:
+        section: The file and its columns.
+        labelled: Whether the label column is read; without, it may be missing.
 
     Raises:
         DataError: If the file is missing, empty, ragged, not UTF-8, or a cell is not a number; it names the
             data row (counted from 1 after the header) and the line in the file.
     """
     header = _read_header(section)
-    features = choose_features(header, section.label, section.features, str(section.path))
+    label = [section.label] if labelled else []
+    features = choose_features(
+        header, section.label if labelled else None, section.features, str(section.path)
+    )
     try:
         table = pyarrow.csv.read_csv(
             section.path,
             # A quoted line break is legal CSV, and may stand in a column that is not wanted.
             parse_options=pyarrow.csv.ParseOptions(delimiter=section.delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={**dict.fromkeys(features, pa.float64()), section.label: pa.string()},
-                include_columns=[*features, section.label],
+                column_types={**dict.fromkeys(features, pa.float64()), **dict.fromkeys(label, pa.string())},
+                include_columns=[*features, *label],
                 # Arrow's default list would turn a class called "NA" or "null" into a missing label.
                 null_values=[""],
                 strings_can_be_null=True,
@@ -49,7 +56,7 @@ def read_csv(section: CsvSection) -> Table:
         )
     return Table(
         features=table.select(list(features)),
-        label=_parse_label(section, table.column(section.label)),
+        label=_parse_label(section, table.column(section.label)) if labelled else None,
         label_name=section.label,
         locate=lambda row: f"{section.path.name} row {row + 1}",
     )

@@ -49,6 +49,10 @@ class ImageFolderSource(Source):
     training starts. The fingerprint is made of relative paths, file lengths and pixel sizes: it does not
     depend on where the folder lies or on times, and does not notice a file whose pixels alone were changed.
 
+    Args:
+        section: The folder.
+        labelled: Whether sub-folders are classes; without, every image below the folder has label 0.
+
     Attributes:
         ignored: Number of files left out: hidden ones and those whose extension is not an image's.
 
@@ -59,12 +63,14 @@ class ImageFolderSource(Source):
     granularity = "example"
     feature_dtype = "uint8"
 
-    def __init__(self, section: ImageFolderSection) -> None:
+    def __init__(self, section: ImageFolderSection, *, labelled: bool = True) -> None:
         self._folder = section.path
         self._channels = section.channels
         self.name = str(section.path)
-        self.class_names = _find_classes(section.path)
-        found, self.ignored = _find_files(section.path, self.class_names)
+        classes = _find_classes(section.path) if labelled else None
+        self.class_names = classes
+        # Without classes the folder itself is searched, at any depth.
+        found, self.ignored = _find_files(section.path, classes or (".",))
         files = _inspect(section, found)
         self._files = files
         self.num_examples = len(files)
@@ -122,7 +128,7 @@ def _find_files(folder: Path, class_names: Sequence[str]) -> tuple[list[tuple[st
         ignored += len(paths) - len(images)
         if not images:
             raise DataError(
-                f"Class {name!r} has no images.",
+                "The folder has no images." if name == "." else f"Class {name!r} has no images.",
                 place=str(folder / name),
                 remedy=f"Put images ({', '.join(IMAGE_SUFFIXES)}) in it, or remove the folder.",
             )

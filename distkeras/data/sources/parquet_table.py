@@ -14,10 +14,14 @@ from distkeras.data.sources.columns import Table, choose_features
 from distkeras.errors import DataError
 
 
-def read_parquet(section: ParquetSection) -> Table:
+def read_parquet(section: ParquetSection, *, labelled: bool = True) -> Table:
     """Reads the feature and label columns; other columns are not read from the disk.
 
     Files of a folder follow one another in the order of their names.
+
+    Args:
+        section: The files and their columns.
+        labelled: Whether the label column is read; without, it may be missing.
 
     Raises:
         DataError: If there is no file, one is damaged, the files' schemas differ in these columns, or a
@@ -25,11 +29,12 @@ def read_parquet(section: ParquetSection) -> Table:
     """
     paths = _find_files(section.path)
     schemas = [_read_schema(path) for path in paths]
-    features = choose_features(schemas[0].names, section.label, section.features, str(paths[0]))
-    wanted = [*features, section.label]
+    label = section.label if labelled else None
+    features = choose_features(schemas[0].names, label, section.features, str(paths[0]))
+    wanted = [*features, *([] if label is None else [label])]
     for path, schema in zip(paths[1:], schemas[1:], strict=True):
         _check_same(path, schema, paths[0], schemas[0], wanted)
-    _check_types(paths[0], schemas[0], features, section.label)
+    _check_types(paths[0], schemas[0], features, label)
     tables = [_read_columns(path, wanted) for path in paths]
     first_rows = np.cumsum([0, *(table.num_rows for table in tables)])
     if first_rows[-1] == 0:
@@ -41,7 +46,7 @@ def read_parquet(section: ParquetSection) -> Table:
     table = pa.concat_tables(tables)
     return Table(
         features=table.select(list(features)),
-        label=_as_plain(table.column(section.label)),
+        label=None if label is None else _as_plain(table.column(label)),
         label_name=section.label,
         locate=lambda row: _locate(paths, first_rows, row),
     )
@@ -111,7 +116,7 @@ def _check_same(
             )
 
 
-def _check_types(path: Path, schema: pa.Schema, features: Sequence[str], label: str) -> None:
+def _check_types(path: Path, schema: pa.Schema, features: Sequence[str], label: str | None) -> None:
     for name in features:
         if not _is_numeric(schema.field(name).type):
             raise DataError(
@@ -119,6 +124,8 @@ def _check_types(path: Path, schema: pa.Schema, features: Sequence[str], label: 
                 place=str(path),
                 remedy="Encode it as numbers, or leave it out with data.source.features.",
             )
+    if label is None:
+        return
     label_type = _plain_type(schema.field(label).type)
     if not _is_numeric(label_type) and not _is_text(label_type):
         raise DataError(

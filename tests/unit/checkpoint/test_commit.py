@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ from distkeras.errors import CheckpointError, ConfigError, ResourceError
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
+
+
+def problem_of(call: Callable[[], object]) -> str | None:
+    try:
+        call()
+    except ResourceError as error:
+        return error.problem
+    return None
 
 
 def test_nothing_was_ever_committed(tmp_path):
@@ -146,14 +156,12 @@ def test_every_operation_that_fails_is_said_and_loses_nothing(tmp_path, monkeypa
         with monkeypatch.context() as patch:
             for name in ("mkdir", "open", "write", "fsync", "rename"):
                 patch.setattr(os, name, failing(getattr(os, name), fail_at))
-            try:
-                commit(directory, 2, {"a": b"2"}, {}, keep=1)
-            except ResourceError as error:
-                assert error.problem.endswith(": Input/output error.")
-                outcomes.append("is committed, but" in error.problem)
-                assert outcomes[-1] or not list(directory.glob(".tmp-*"))
-            else:
-                break
+            problem = problem_of(partial(commit, directory, 2, {"a": b"2"}, {}, keep=1))
+        if problem is None:
+            break
+        assert problem.endswith(": Input/output error.")
+        outcomes.append("is committed, but" in problem)
+        assert outcomes[-1] or not list(directory.glob(".tmp-*"))
         found = latest(directory)
         assert found.rejected == ()
         assert found.commit.step in ({2} if outcomes[-1] else {1, 2})
@@ -204,7 +212,11 @@ def test_the_protocol_needs_no_numerical_library():
         "print({'tensorflow', 'keras', 'ray', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
     )
     assert done.stdout == "set()\n"
 

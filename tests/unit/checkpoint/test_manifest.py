@@ -54,7 +54,9 @@ def test_no_flip_of_a_bit_is_overlooked(data):
     whole = bytearray(encode(MANIFEST))
     position = data.draw(st.integers(0, len(whole) - 1))
     whole[position] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(ValueError, match=r"^(is not JSON|does not match its own SHA-256|Out of range float.*)$"):
+    with pytest.raises(
+        ValueError, match=r"^(is not JSON|does not match its own SHA-256|Out of range float.*)$"
+    ):
         decode(bytes(whole), PATH)
 
 
@@ -94,14 +96,18 @@ def test_a_field_that_is_missing(lost):
         decode(sealed({key: value for key, value in FIELDS.items() if key != lost}), PATH)
 
 
-@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "manifest.json", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["../up", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "manifest.json", "a\n"]
+)
 def test_a_file_outside_the_commit_is_refused(name):
     assert not is_file_name(name)
-    with pytest.raises(ValueError, match="names a file '.*' that may lie outside the commit"):
+    with pytest.raises(ValueError, match=r"names a file '.*' that may lie outside the commit"):
         decode(sealed({**FIELDS, "files": {name: {"num_bytes": 3, "sha256": "0" * 64}}}), PATH)
 
 
-@pytest.mark.parametrize("record", [None, {}, {"num_bytes": "3", "sha256": "0"}, {"num_bytes": 3, "sha256": 0}])
+@pytest.mark.parametrize(
+    "record", [None, {}, {"num_bytes": "3", "sha256": "0"}, {"num_bytes": 3, "sha256": 0}]
+)
 def test_a_record_without_size_or_hash(record):
     with pytest.raises(ValueError, match=r"has no size and SHA-256 for 'weights\.npz'"):
         decode(sealed({**FIELDS, "files": {"weights.npz": record}}), PATH)

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,57 +97,65 @@ def test_the_context_waits_at_its_end(tmp_path):
     assert latest(tmp_path).commit.step == 1
 
 
+def loop(directory: Path, metadata: dict, error: Exception | None = None) -> None:
+    with BackgroundWriter(directory, keep=1) as writer:
+        writer.submit(1, {"a": b"1"}, metadata)
+        if error is not None:
+            raise error
+
+
 def test_the_context_raises_the_error_of_the_last_commit(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be written as JSON"):
-        with BackgroundWriter(tmp_path, keep=1) as writer:
-            writer.submit(1, {}, BAD)
+        loop(tmp_path, BAD)
 
 
 def test_the_error_of_the_loop_comes_first_and_takes_the_other_along(tmp_path, caplog):
     with pytest.raises(RuntimeError, match="the loop") as caught:
-        with BackgroundWriter(tmp_path, keep=1) as writer:
-            writer.submit(1, {}, BAD)
-            raise RuntimeError("the loop")
+        loop(tmp_path, BAD, RuntimeError("the loop"))
     (note,) = caught.value.__notes__
     assert note.startswith("Besides, the last checkpoint was not committed: The metadata of the checkpoint")
     assert any("The last checkpoint was not committed: " in message for message in caplog.messages)
 
 
 def test_the_error_of_the_loop_waits_for_the_commit(tmp_path):
-    with pytest.raises(RuntimeError, match="the loop"), BackgroundWriter(tmp_path, keep=1) as writer:
-        writer.submit(1, {"a": b"1"}, {})
-        raise RuntimeError("the loop")
+    with pytest.raises(RuntimeError, match="the loop"):
+        loop(tmp_path, {}, RuntimeError("the loop"))
     assert latest(tmp_path).commit.step == 1
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[bytes]:
+@contextmanager
+def started(script: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     head = (
-        "import sys, threading; from pathlib import Path\n"
+        "import os, sys, threading; from pathlib import Path\n"
         "from distkeras.checkpoint.writer import BackgroundWriter\n"
     )
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", head + script, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_an_interrupt_in_submit_still_waits_for_the_commit(tmp_path):
     script = (
         "def slow(stream):\n"
-        "    print('writes', flush=True)\n"
+        "    os.write(1, b'writes\\n')\n"
         "    sys.stdin.readline()\n"
         "class Loud(BackgroundWriter):\n"
         "    def close(self):\n"
-        "        print('waits', flush=True)\n"
+        "        os.write(1, b'waits\\n')\n"
         "        super().close()\n"
         "with Loud(Path(sys.argv[1]), keep=1) as writer:\n"
         "    writer.submit(1, {'a': slow}, {})\n"
         "    writer.submit(2, {}, {})\n"
     )
-    with start(script, tmp_path) as process:
+    with started(script, tmp_path) as process:
         lines = [process.stdout.readline() for _ in range(3)]
         assert sorted(lines) == [b"waits\n", b"waits\n", b"writes\n"]
         process.send_signal(signal.SIGINT)
@@ -164,12 +174,12 @@ def test_a_second_interrupt_ends_the_process_while_a_commit_hangs(tmp_path):
         "    writer.submit(1, {'a': hang}, {})\n"
         "    threading.Event().wait()\n"
     )
-    with start(script, tmp_path) as process:
+    with started(script, tmp_path) as process:
         assert process.stdout.readline() == b"hangs\n"
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=20)
     assert b"KeyboardInterrupt" in errors
     assert latest(tmp_path) is None

@@ -123,10 +123,8 @@ def test_floats_become_float32_and_integers_keep_their_type(
 ):
     values = np.arange(20).reshape(10, 2).astype(given)
     labels = np.arange(10).astype(given)
-    if mapped:
-        source = open_arrays(section(write_folder(tmp_path, x=values, y=labels)))
-    else:
-        source = ArraySource(values, labels)
+    path = write_folder(tmp_path, x=values, y=labels)
+    source = open_arrays(section(path)) if mapped else ArraySource(values, labels)
     features, label = read(source, [9, 4])
     assert source.feature_dtype == expected
     assert features.dtype == label.dtype == source.labels().dtype == expected

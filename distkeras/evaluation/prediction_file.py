@@ -1,0 +1,92 @@
+"""A model's answers about new data, in a table with one row an example."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from distkeras.config import sections
+from distkeras.data.bad_data import find_unreadable_example
+from distkeras.data.pipeline import input_shape
+from distkeras.data.sources.base import Source
+from distkeras.data.sources.unlabelled import open_unlabelled
+from distkeras.errors import DataError, ResourceError
+from distkeras.evaluation.loading import OpenedRun
+from distkeras.evaluation.predicting import predict
+
+
+def predict_source(opened: OpenedRun, section: sections.Source) -> tuple[Source, np.ndarray]:
+    """Returns new data and the model's output for each of its examples, in order.
+
+    Raises:
+        DataError: If the data is missing, unreadable, or of another shape than the model was trained on.
+        ConfigError: If images must be resized and the run does not say to which size.
+    """
+    trained_on, config = opened.experiment.splits.train, opened.config
+    source = open_unlabelled(section, trained_on.feature_names)
+    _check_fits(source, opened)
+    opened.progress.announce(f"predicting {source.num_examples:,} examples")
+    try:
+        outputs = predict(
+            opened.trained.model,
+            opened.trained.placement,
+            source,
+            global_batch_size=config.training.global_batch_size,
+            input=config.data,
+        )
+    except tf.errors.OpError as error:
+        found = find_unreadable_example(source)
+        if found is None:
+            raise
+        raise found from error
+    return source, outputs
+
+
+def write_predictions(path: Path, source: Source, columns: dict[str, np.ndarray]) -> None:
+    """Writes one row an example, in order: its place, then what was predicted. A whole file or none.
+
+    Raises:
+        ResourceError: If the file cannot be written.
+    """
+    places = [source.locate(index) for index in range(source.num_examples)]
+    table = pa.table({"place": places, **{name: pa.array(values) for name, values in columns.items()}})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write: Any = pq.write_table if path.suffix.lower() == ".parquet" else pyarrow.csv.write_csv
+        write(table, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise ResourceError(
+            f"The predictions cannot be written: {error.strerror or error}.",
+            place=str(path),
+            remedy="free some space, or choose another --out",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_fits(source: Source, opened: OpenedRun) -> None:
+    trained_on, image = opened.experiment.splits.train, opened.config.data.image
+    expected, received = input_shape(trained_on, image), input_shape(source, image)
+    if received != expected:
+        raise DataError(
+            f"The model was trained on examples of shape {expected}.",
+            place=source.name,
+            received=received,
+            remedy="give the data the shape that the training data has",
+        )
+    # Keras would cast in silence, and 200.7 would become 200 and 300 would become 44.
+    if not np.can_cast(str(source.feature_dtype), str(trained_on.feature_dtype)):
+        raise DataError(
+            f"The model was trained on features of type {trained_on.feature_dtype}.",
+            place=source.name,
+            received=source.feature_dtype,
+            remedy=f"save the features as {trained_on.feature_dtype}",
+        )

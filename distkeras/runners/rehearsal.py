@@ -1,0 +1,65 @@
+"""A dry run: everything up to the first step, and nothing written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from distkeras.checkpoint.commit import latest
+from distkeras.config import Config
+from distkeras.observability.console import owned_console
+from distkeras.observability.logs import rank_log
+from distkeras.observability.progress import Progress
+from distkeras.observability.run_directory import RunDirectory
+from distkeras.runners.local import LocalRun
+
+
+def rehearse(config: Config, *, quiet: bool = False) -> Mapping[str, Any]:
+    """Opens the data and builds the model of a config as training would, and says what it would do.
+
+    Raises:
+        DistkerasError: What training would raise before its first step.
+    """
+    run = RunDirectory(config.output_dir / config.name)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="distkeras-"))
+        log = Path(folder, "rank-0.log")
+        stack.enter_context(rank_log(log, 0))
+        console = stack.enter_context(owned_console(log))
+        progress = stack.enter_context(Progress(console.stderr, quiet=quiet))
+        return {"run": run.path, "start": _start(run)} | _build(
+            LocalRun(config, run, True, console, progress), config
+        )
+
+
+def _start(run: RunDirectory) -> str:
+    if not run.exists():
+        return "a new run"
+    manifest = run.read_manifest()
+    if manifest["status"] == "completed":
+        return "complete already, unless training.epochs has grown"
+    found = latest(run.checkpoints)
+    return f"resumes from step {found.commit.step}" if found else "begins again: nothing was committed"
+
+
+def _build(local: LocalRun, config: Config) -> dict[str, Any]:
+    placement = local.place()
+    from distkeras.training.experiment import open_experiment
+    from distkeras.training.session import TrainingData, batch_plan, build
+
+    local.progress.announce(f"opening the {config.data.source.kind} data")
+    experiment = open_experiment(config)
+    data = TrainingData(experiment.splits.train, experiment.splits.validation, config.data)
+    plan = batch_plan(config, data)
+    local.progress.announce(f"building the model {config.model.builder}")
+    model = build(experiment.build_model, config, placement)
+    return {
+        "num_steps": plan.steps_per_epoch * config.training.epochs,
+        "arithmetic": plan.describe(placement.topology),
+        "num_parameters": model.count_params(),
+        "topology": placement.facts(),
+        **experiment.facts(),
+    }
