@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -47,6 +50,21 @@ class Columns:
     features: tuple[str, ...]
     left_out: tuple[str, ...]
     delimiter: str
+    task: TaskKind
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What arrays seem to be about.
+
+    Attributes:
+        features: Name of the array of features.
+        label: Name of the array of labels.
+        task: What kind of problem the labels make it.
+    """
+
+    features: str
+    label: str
     task: TaskKind
 
 
@@ -103,10 +121,49 @@ def inspect_columns(path: Path, label: str | None = None) -> Columns:
     return Columns(label, features, left_out, delimiter, _task_of(table.column(label)))
 
 
+def inspect_arrays(path: Path) -> Arrays:
+    """Returns the arrays of a `.npz` file or a folder of `.npy` files as a config would name them.
+
+    Raises:
+        DataError: If they cannot be read, or are not one array of features and one of labels.
+    """
+    arrays = _read_arrays(path)
+    sizes = {name: math.prod(array.shape[1:]) for name, array in arrays.items()}
+    features = max(sizes, key=lambda name: (sizes[name], name == "x"), default="x")
+    labels = sorted((name for name in sizes if name != features), key=lambda name: (name != "y", sizes[name]))
+    if not labels:
+        raise DataError(
+            "There must be an array of features and one of labels.",
+            place=str(path),
+            received=sorted(sizes),
+            remedy="write them with numpy.savez(path, x=features, y=labels)",
+        )
+    is_regression = arrays[labels[0]].dtype.kind == "f"
+    task = "image_classification" if arrays[features].ndim == 4 else "tabular_classification"
+    return Arrays(features, labels[0], "tabular_regression" if is_regression else task)
+
+
+def _read_arrays(path: Path) -> Mapping[str, np.ndarray]:
+    try:
+        if path.is_dir():
+            files = sorted(path.glob("*.npy"))
+            return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(
+            "The arrays cannot be read.",
+            place=str(path),
+            received=str(error).partition("\n")[0],
+            remedy="write them again with numpy.savez or numpy.save",
+        ) from error
+
+
 def _recognise_folder(path: Path) -> Kind:
     if (path / "dataset_info.json").is_file():
         return "tfds"
-    for pattern, kind in (("*.parquet", "parquet"), ("*.npy", "arrays")):
+    folders: dict[str, Kind] = {"*.parquet": "parquet", "*.npy": "arrays"}
+    for pattern, kind in folders.items():
         if next(path.glob(pattern), None) is not None:
             return kind
     if any(entry.is_dir() or entry.suffix.lower() in _BY_SUFFIX for entry in path.iterdir()):

@@ -43,9 +43,9 @@ def reduce_gradients(gradients: Sequence[Any], share: tf.Tensor) -> list[Any]:
 
 def _scale(gradient: Any, share: tf.Tensor) -> Any:
     if isinstance(gradient, tf.IndexedSlices):
-        values = gradient.values * tf.cast(share, gradient.values.dtype)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return gradient * tf.cast(share, gradient.dtype)
+        return tf.IndexedSlices(_scale(gradient.values, share), gradient.indices, gradient.dense_shape)
+    # The mean over an empty replica's examples is 0/0, and so may be its gradient; its share of the sum is nothing.
+    return tf.math.multiply_no_nan(gradient, tf.cast(share, gradient.dtype))
 
 
 def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
@@ -53,11 +53,18 @@ def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) 
 
     A moving average is linear in what it averages, so averaging seldom or every step gives the same values.
     """
-    state = [
-        variable for variable in model.non_trainable_weights if keras.backend.is_float_dtype(variable.dtype)
-    ]
+    state = replica_state(model)
     if state and strategy.num_replicas_in_sync > 1:
         _average(strategy, [variable.value for variable in state])
+
+
+def replica_state(model: keras.Model) -> list[Any]:
+    """Returns the state that each replica keeps for itself: BatchNormalization's moving statistics.
+
+    Weights that are frozen are left out: they are equal on all replicas, and may be most of a model.
+    """
+    variables = [variable for layer in model._flatten_layers() for variable in layer._non_trainable_variables]
+    return [variable for variable in variables if keras.backend.is_float_dtype(variable.dtype)]
 
 
 def _average(strategy: tf.distribute.Strategy, variables: list[Any]) -> None:
@@ -86,9 +93,9 @@ def diverge_seeds(model: keras.Model, strategy: tf.distribute.Strategy, first_re
 
     def shift() -> None:
         replica = first_replica + tf.distribute.get_replica_context().replica_id_in_sync_group
-        offset = tf.cast(replica, tf.uint32) * tf.constant(SEED_STRIDE, tf.uint32)
         for state in states:
             value = state.read_value()
+            offset = tf.cast(replica, value.dtype) * tf.constant(SEED_STRIDE, value.dtype)
             state.assign(tf.stack([value[0] + offset, *tf.unstack(value[1:])]))
 
     if states and strategy.num_replicas_in_sync > 1:

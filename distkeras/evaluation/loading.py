@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from distkeras.config import Config, config_from_mapping, identity
 from distkeras.config.documents import read_document
 from distkeras.config.overrides import Override, apply_overrides, parse_override
-from distkeras.errors import ConfigError, DataError
+from distkeras.errors import ConfigError
 from distkeras.observability.console import owned_console
 from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.local import LocalRun
+from distkeras.runners.record import require_same_data
 
 if TYPE_CHECKING:
     from distkeras.training.experiment import Experiment
@@ -96,8 +97,9 @@ def _open(config: Config, local: LocalRun) -> OpenedRun:
 
     local.progress.announce(f"opening the {config.data.source.kind} data of the run")
     experiment = open_experiment(config)
-    _check_same_data(local.directory, experiment)
-    trained = load(config, experiment.build_model, placement, local.directory)
+    train = experiment.splits.train
+    require_same_data(local.directory, train.fingerprint, train.name)
+    trained = load(config, experiment.build_model, experiment.data, placement=placement, run=local.directory)
     manifest = local.directory.read_manifest()
     if manifest["status"] != "completed":
         local.progress.announce(
@@ -112,16 +114,4 @@ def _check_same_run(run: RunDirectory, config: Config) -> None:
             "With these changes it is another run: its model or its split would not be the one that was trained.",
             place=str(run.path),
             remedy="change only topology, logging and data.source.path here, or train a new run",
-        )
-
-
-def _check_same_data(run: RunDirectory, experiment: Experiment) -> None:
-    """Other data would be split otherwise, and put examples the model has learned into its test."""
-    was = (run.read_manifest().get("data") or {}).get("fingerprint")
-    now = experiment.splits.train.fingerprint
-    if was is not None and now != was:
-        raise DataError(
-            "The data is no longer what this run was trained on.",
-            place=experiment.splits.train.name,
-            remedy="restore the data, or name the place where it still is: --set data.source.path=...",
         )

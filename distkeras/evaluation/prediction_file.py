@@ -35,8 +35,7 @@ def predict_source(opened: OpenedRun, section: sections.Source) -> tuple[Source,
     opened.progress.announce(f"predicting {source.num_examples:,} examples")
     try:
         outputs = predict(
-            opened.trained.model,
-            opened.trained.placement,
+            opened.trained,
             source,
             global_batch_size=config.training.global_batch_size,
             input=config.data,

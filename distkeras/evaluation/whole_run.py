@@ -8,6 +8,7 @@ from distkeras.evaluation.outcome import Outcome, read_outcome
 from distkeras.observability.report import write_report
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.local import LocalRun, local_run, train_config
+from distkeras.runners.stoppable import stoppable
 
 
 def complete_run(config: Config, *, quiet: bool = False) -> Outcome:
@@ -18,7 +19,8 @@ def complete_run(config: Config, *, quiet: bool = False) -> Outcome:
     Raises:
         DistkerasError: What went wrong, by kind.
     """
-    with local_run(config, identity(config), quiet=quiet) as local:
+    # Inside the run's record, so that it says why the attempt ended.
+    with local_run(config, identity(config), quiet=quiet) as local, stoppable():
         if local.unfinished or not _is_tested(local.directory, config):
             _train_and_test(local, config)
         else:
@@ -40,6 +42,7 @@ def _keeps_test_data(config: Config) -> bool:
 
 def _train_and_test(local: LocalRun, config: Config) -> None:
     trained, experiment = train_config(local, config)
+    local.progress.close()
     from distkeras.evaluation.evaluation import evaluate
 
     if experiment.splits.test is None:

@@ -79,12 +79,19 @@ class LocalRun:
         from distkeras.training import session
         from distkeras.training.checkpoints import load_latest
 
+        record.require_same_data(self.directory, data.train.fingerprint, data.train.name)
         if not self.unfinished:
             self.progress.announce(f"{self.directory.path} is complete; its weights are loaded")
-            return session.load(self.settings, build_model, placement, self.directory)
+            return session.load(self.settings, build_model, data, placement=placement, run=self.directory)
         plan = session.batch_plan(self.settings, data)
         num_steps = plan.steps_per_epoch * self.settings.training.epochs
-        record.describe(self.directory, num_steps=num_steps, arithmetic=plan.describe(placement.topology))
+        record.describe(
+            self.directory,
+            num_steps=num_steps,
+            arithmetic=plan.describe(placement.topology),
+            topology=placement.facts(),
+            data=data.facts(),
+        )
         saved = load_latest(self.directory.checkpoints)
         self.directory.truncate_metrics(saved.step if saved else 0)
         with self._writers(saved.step if saved else 0) as writers, _explained(data, self.settings):
@@ -163,14 +170,12 @@ def train_config(local: LocalRun, config: Config) -> tuple[Trained, Experiment]:
     write_bytes(local.directory.config_path, dump_yaml(config).encode())
     placement = local.place()
     from distkeras.training.experiment import open_experiment
-    from distkeras.training.session import TrainingData
 
     local.progress.announce(f"opening the {config.data.source.kind} data")
     experiment = open_experiment(config)
-    record.describe(local.directory, **experiment.facts(), topology=placement.facts())
-    splits = experiment.splits
-    data = TrainingData(splits.train, splits.validation, config.data)
-    return local.train(experiment.build_model, data, placement), experiment
+    trained = local.train(experiment.build_model, experiment.data, placement)
+    record.describe(local.directory, **experiment.facts())
+    return trained, experiment
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distkeras.errors import ConfigError, DistkerasError, InterruptedRunError, PreemptedError
+from distkeras.errors import ConfigError, DataError, DistkerasError, InterruptedRunError, PreemptedError
 from distkeras.observability.environment import describe_environment, git_state, package_versions
 from distkeras.observability.run_directory import RunDirectory
 
@@ -48,11 +48,13 @@ def begin(run: RunDirectory, identity: Identity) -> bool:
         ConfigError: If the directory holds another run.
     """
     if not run.exists():
-        run.write_environment(describe_environment(identity.command, Path.cwd()))
-        run.write_manifest(_new_manifest(identity))
-        return True
+        return _begin_new(run, identity)
     manifest = run.read_manifest()
     if manifest["identity"] != identity.digest:
+        if not _has_commits(run):
+            # A first attempt that failed on a typing error must not stand in the way of the corrected one.
+            run.truncate_metrics(0)
+            return _begin_new(run, identity)
         raise ConfigError(
             "This directory holds a run of another config, or of other data.",
             place=str(run.path),
@@ -71,6 +73,21 @@ def begin(run: RunDirectory, identity: Identity) -> bool:
         versions=package_versions(),
     )
     return True
+
+
+def require_same_data(run: RunDirectory, fingerprint: str, name: str) -> None:
+    """Refuses data that changed since the run began: its order would differ, and its split.
+
+    Raises:
+        DataError: If the fingerprint is not the one the run was trained on.
+    """
+    was = (run.read_manifest().get("data") or {}).get("fingerprint")
+    if was is not None and fingerprint != was:
+        raise DataError(
+            "The data is no longer what this run was trained on.",
+            place=name,
+            remedy="restore it, name the place where it still is (data.source.path), or give the run another name",
+        )
 
 
 def describe(run: RunDirectory, **facts: Any) -> None:
@@ -97,6 +114,16 @@ def fail(run: RunDirectory, error: BaseException) -> None:
 def this_command() -> list[str]:
     """Returns the command line that started this process, as a person would type it again."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _has_commits(run: RunDirectory) -> bool:
+    return any(path.is_dir() and any(path.iterdir()) for path in (run.weights, run.checkpoints))
+
+
+def _begin_new(run: RunDirectory, identity: Identity) -> bool:
+    run.write_environment(describe_environment(identity.command, Path.cwd()))
+    run.write_manifest(_new_manifest(identity))
+    return True
 
 
 def _new_manifest(identity: Identity) -> dict[str, Any]:

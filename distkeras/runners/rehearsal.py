@@ -48,14 +48,13 @@ def _start(run: RunDirectory) -> str:
 def _build(local: LocalRun, config: Config) -> dict[str, Any]:
     placement = local.place()
     from distkeras.training.experiment import open_experiment
-    from distkeras.training.session import TrainingData, batch_plan, build
+    from distkeras.training.session import batch_plan, build
 
     local.progress.announce(f"opening the {config.data.source.kind} data")
     experiment = open_experiment(config)
-    data = TrainingData(experiment.splits.train, experiment.splits.validation, config.data)
-    plan = batch_plan(config, data)
+    plan = batch_plan(config, experiment.data)
     local.progress.announce(f"building the model {config.model.builder}")
-    model = build(experiment.build_model, config, placement)
+    model = build(experiment.build_model, config, experiment.data, placement)
     return {
         "num_steps": plan.steps_per_epoch * config.training.epochs,
         "arithmetic": plan.describe(placement.topology),

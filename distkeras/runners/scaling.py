@@ -16,6 +16,7 @@ from distkeras.distribution.reduction import average_replica_state, diverge_seed
 from distkeras.distribution.strategy import make_strategy
 from distkeras.errors import ConfigError
 from distkeras.topology import Topology
+from distkeras.training.execution import for_batches_of
 from distkeras.training.step import one_step
 
 Prepared = TypeVar("Prepared", keras.Model, tf.data.Dataset)
@@ -119,7 +120,7 @@ def _function(
                 batch = next(iterator)
             except (StopIteration, tf.errors.OutOfRangeError):
                 break
-            logs = step(batch)
+            logs = for_batches_of(iterator, step)(batch)
         if logs is None:
             raise StopIteration
         return logs

@@ -84,19 +84,19 @@ class Trainer:
         Raises:
             DistkerasError: What went wrong, by kind.
         """
-        data = TrainingData(_source(train, "train"), _optional_source(validation), self.input)
-        with local_run(self.settings, self._digest(data), console=current_console()) as local:
-            placement = local.place()
+        with local_run(self.settings, self._digest(), console=current_console()) as local:
+            placement = local.place()  # before the data: its first tensor would fix the devices
+            data = TrainingData(_source(train, "train"), _optional_source(validation), self.input)
             self.trained = local.train(_checked(build_model), data, placement, callbacks)
             return Run(local.directory)
 
-    def _digest(self, data: TrainingData) -> str:
+    def _digest(self) -> str:
         settings = self.settings.model_dump(
             mode="json", include={"seed": True, "deterministic": True, "training": True}
         )
         for free in ("epochs", "steps_per_execution"):
             settings["training"].pop(free)
-        facts = [settings, self.input.model_dump(mode="json"), data.train.fingerprint]
+        facts = [settings, self.input.model_dump(mode="json")]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

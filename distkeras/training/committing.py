@@ -1,4 +1,4 @@
-"""When the state of training is committed, and how a run that was committed before goes on."""
+"""When the state of training is committed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from distkeras.checkpoint.writer import BackgroundWriter
 from distkeras.distribution.reduction import average_replica_state
-from distkeras.training.callback_state import RestoredCallbacks, capture_callbacks
-from distkeras.training.checkpoints import Saved, files
+from distkeras.training.callback_state import capture_callbacks
+from distkeras.training.checkpoints import files
 from distkeras.training.schedule import Cursor
-from distkeras.training.state import capture, optimizer_targets, require_finite, restore, restore_metrics
+from distkeras.training.state import capture, optimizer_targets, require_finite
 from distkeras.training.stopping import StopRequest
 
 
@@ -99,35 +99,3 @@ class Committer(keras.callbacks.Callback):
             "stopped_early": bool(self.model.stop_training),
         }
         self._writer.submit(step, files(arrays), metadata)
-
-
-class MetricsOfResumedEpoch(keras.callbacks.Callback):
-    """Gives the running metrics of an interrupted epoch their state back, once, after Keras reset them."""
-
-    def __init__(self, saved: Saved) -> None:
-        super().__init__()
-        self._saved: Saved | None = saved
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Runs before the first interval that still has steps."""
-        if self._saved is not None:
-            restore_metrics(self.model, self._saved.arrays)
-            self._saved = None
-
-
-def resume(
-    model: keras.Model,
-    saved: Saved,
-    strategy: tf.distribute.Strategy,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> list[keras.callbacks.Callback]:
-    """Gives the model its committed state, and returns the callbacks that restore the rest once training begins.
-
-    Raises:
-        CheckpointError: If the commit belongs to another model.
-    """
-    restore(model, saved.arrays, saved.metadata["optimizer_targets"], strategy)
-    return [
-        RestoredCallbacks(callbacks, saved.metadata["callbacks"], saved.arrays),
-        MetricsOfResumedEpoch(saved),
-    ]

@@ -21,7 +21,7 @@ TestingChunk = Callable[[Any, int], Any]
 def training_chunk(
     model: keras.Model, strategy: tf.distribute.Strategy, *, jit_compile: bool, deterministic: bool
 ) -> TrainingChunk:
-    """Returns a function that trains any number of steps inside one call.
+    """Returns a function that trains any number of steps inside one call into TensorFlow.
 
     The number is an argument of the graph, not part of it: a change of it traces nothing again.
 
@@ -77,6 +77,18 @@ def _function(model: keras.Model, strategy: tf.distribute.Strategy, method: str,
     return tf.function(step, jit_compile=compile_step, reduce_retracing=True)
 
 
+def for_batches_of(iterator: Any, step: Any) -> Step:
+    """Returns the step, traced for any batch of an iterator.
+
+    Traced for the batch that Python happened to fetch, Keras would weigh batches in its metrics by that one's size.
+    """
+    return (
+        step
+        if not hasattr(step, "get_concrete_function")
+        else step.get_concrete_function(iterator.element_spec)
+    )
+
+
 def _stepwise(step: Step) -> TrainingChunk:
     def run(iterator: Any, num_steps: int) -> tuple[Any, float]:
         logs: Any = {}
@@ -85,7 +97,7 @@ def _stepwise(step: Step) -> TrainingChunk:
             begin = time.perf_counter()
             batch = next(iterator)
             waited += time.perf_counter() - begin
-            logs = step(batch)
+            logs = for_batches_of(iterator, step)(batch)
         return logs, waited
 
     return run

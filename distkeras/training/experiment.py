@@ -20,6 +20,7 @@ from distkeras.models.builders import build_network
 from distkeras.tasks import Task, make_task
 from distkeras.topology import Topology
 from distkeras.training.compiling import compile_model
+from distkeras.training.session import TrainingData
 
 ADAPT_BATCH_SIZE = 1024
 
@@ -40,6 +41,11 @@ class Experiment:
     splits: Splits
     task: Task
     moments: tuple[np.ndarray, np.ndarray] | None
+
+    @property
+    def data(self) -> TrainingData:
+        """What the model is trained on."""
+        return TrainingData(self.splits.train, self.splits.validation, self.config.data)
 
     def build_model(self) -> keras.Model:
         """Returns a new compiled model; call it under the strategy and the precision it is trained with."""

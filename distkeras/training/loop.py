@@ -6,11 +6,12 @@ Read `TrainingLoop.run` first, then `_train`: what Keras calls once a logging in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from distkeras.distribution.reduction import average_replica_state
@@ -18,6 +19,7 @@ from distkeras.observability.timers import StepTimer
 from distkeras.training.callbacks import LoggingPointCallbacks
 from distkeras.training.execution import TestingChunk, testing_chunk, training_chunk
 from distkeras.training.schedule import ChunkSize, Cursor
+from distkeras.training.state import restore_metrics
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class TrainingLoop:
         deterministic: Whether TensorFlow's determinism is on.
         chunk_size: Steps of one call into TensorFlow.
         timer: What measures the steps.
+        epoch_metrics: State of the running metrics where training resumes inside an epoch, by name as
+            `state.capture` has it; else None.
         after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches.
     """
 
@@ -63,6 +67,7 @@ class TrainingLoop:
     deterministic: bool = False
     chunk_size: ChunkSize = field(default_factory=ChunkSize)
     timer: StepTimer = field(default_factory=StepTimer)
+    epoch_metrics: Mapping[str, np.ndarray] | None = None
     after_chunk: Callable[[], None] = lambda: None
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
@@ -92,6 +97,9 @@ class TrainingLoop:
         """Runs one logging interval and returns the logs at its end."""
         cursor, logs = self.cursor, {}
         end = cursor.next_interval()
+        if cursor.ran and self.epoch_metrics is not None:
+            restore_metrics(self.model, self.epoch_metrics)
+            self.epoch_metrics = None
         while cursor.step < end:
             logs = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
             if cursor.at_epoch_end:

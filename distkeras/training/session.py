@@ -29,12 +29,13 @@ from distkeras.observability.run_directory import RunDirectory
 from distkeras.observability.timers import OverallSummary, StepTimer
 from distkeras.observability.writers import MetricWriter
 from distkeras.topology import Topology
+from distkeras.training.callback_state import RestoredCallbacks
 from distkeras.training.callbacks import LogWriting
 from distkeras.training.checkpoints import Saved, files, load_latest
-from distkeras.training.committing import CommitPlan, Committer, resume
+from distkeras.training.committing import CommitPlan, Committer
 from distkeras.training.loop import TrainingLoop, Validation
 from distkeras.training.schedule import ChunkSize, Cursor, logging_interval
-from distkeras.training.state import capture_weights, restore_weights
+from distkeras.training.state import capture_weights, restore, restore_weights
 from distkeras.training.stopping import StopRequest
 
 
@@ -71,6 +72,12 @@ class TrainingData:
     train: Source
     validation: Source | None = None
     input: InputSection = field(default_factory=InputSection)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what the run's manifest says of the data."""
+        sources = {"train": self.train, "validation": self.validation}
+        counts = {name: source.num_examples for name, source in sources.items() if source is not None}
+        return {"fingerprint": self.train.fingerprint, "num_examples": sum(counts.values()), **counts}
 
 
 @dataclass(frozen=True)
@@ -111,23 +118,43 @@ def batch_plan(settings: RunSettings, data: TrainingData) -> BatchPlan:
     return BatchPlan(data.train.num_examples, settings.training.global_batch_size, data.input.remainder)
 
 
-def build(build_model: Callable[[], keras.Model], settings: RunSettings, placement: Placement) -> keras.Model:
-    """Builds the model on its devices, in its precision, ready for its first step."""
+def build(
+    build_model: Callable[[], keras.Model], settings: RunSettings, data: TrainingData, placement: Placement
+) -> keras.Model:
+    """Builds the model on its devices and in its precision, with every variable that its first step needs."""
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.training.precision)
     try:
         with placement.strategy.scope():
             model = build_model()
-            if model.optimizer is not None and model.built:
-                model.optimizer.build(model.trainable_variables)
+            if settings.topology.sync_batch_norm:
+                synchronize_batch_norm(model)
+            make_variables(model, data)
     finally:
         keras.config.set_dtype_policy(previous)
-    if settings.topology.sync_batch_norm:
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = True
     diverge_seeds(model, placement.strategy)
     return model
+
+
+def synchronize_batch_norm(model: keras.Model) -> None:
+    """Lets every BatchNormalization use the statistics of the global batch."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def make_variables(model: keras.Model, data: TrainingData) -> None:
+    """Makes the variables of layers, metrics and optimizer, which Keras else makes while it traces the first step.
+
+    By then it is too late to restore them, and on several replicas it fails. What a custom `train_step` makes by
+    itself is left to it.
+    """
+    batch = evaluation_dataset(
+        data.train, Topology(), global_batch_size=1, image=data.input.image
+    ).element_spec
+    has_own_step = type(model).train_step is not keras.Model.train_step
+    if not has_own_step or all(layer.built for layer in model._flatten_layers()):
+        model._symbolic_build(data_batch=batch)
 
 
 def train(
@@ -162,7 +189,7 @@ def train(
     """
     plan = batch_plan(settings, data)
     progress.announce(plan.describe(placement.topology))
-    model = build(build_model, settings, placement)
+    model = build(build_model, settings, data, placement)
     callbacks = [*callbacks, *_early_stopping(settings)]
     stop = StopRequest()
     cursor = _cursor(settings, plan, saved)
@@ -180,7 +207,8 @@ def train(
         duties = [LogWriting(cursor, timer, writer, progress), committer]
         if saved is not None:
             _announce_resume(saved, progress)
-            duties = [*resume(model, saved, placement.strategy, callbacks), *duties]
+            restore(model, saved.arrays, saved.metadata["optimizer_targets"], placement.strategy)
+            duties.insert(0, RestoredCallbacks(callbacks, saved.metadata["callbacks"], saved.arrays))
         loop = TrainingLoop(
             model=model,
             strategy=placement.strategy,
@@ -193,6 +221,7 @@ def train(
             deterministic=settings.deterministic,
             chunk_size=_chunk_size(settings),
             timer=timer,
+            epoch_metrics=saved.arrays if saved and not cursor.at_epoch_end else None,
             after_chunk=committer.after_chunk,
         )
         progress.begin(_extent(settings, cursor, placement))
@@ -204,7 +233,12 @@ def train(
 
 
 def load(
-    settings: RunSettings, build_model: Callable[[], keras.Model], placement: Placement, run: RunDirectory
+    settings: RunSettings,
+    build_model: Callable[[], keras.Model],
+    data: TrainingData,
+    *,
+    placement: Placement,
+    run: RunDirectory,
 ) -> Trained:
     """Builds the model of a run with the weights that it ended with, or, unfinished, with its last commit's.
 
@@ -216,7 +250,7 @@ def load(
         raise CheckpointError(
             "This run has no weights yet.", place=str(run.path), remedy="train it to its first commit"
         )
-    model = build(build_model, settings, placement)
+    model = build(build_model, settings, data, placement)
     restore_weights(model, saved.arrays)
     return Trained(model, placement, saved.step, None)
 

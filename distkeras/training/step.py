@@ -10,7 +10,8 @@ on their part of the global batch, with three things put in its way while it is 
     and get equal gradients, so they stay equal, and nothing has to cross replicas inside a condition, which
     TensorFlow cannot do (keras#20582: gradient accumulation under MirroredStrategy crashes).
 3.  Losses that Keras does not divide by the number of examples (masks, sums, sums of weights) are scaled so that
-    the weighted sum over replicas is the loss of the global batch (`_global_reduction`).
+    the weighted sum over replicas is the loss of the global batch (`_global_reduction`). Numbers that are
+    recorded once a batch count by the replica's share of it (`_counting_batches_by_share`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.tensorflow import nn as keras_nn
 from keras.src.losses import loss as keras_loss
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
-from distkeras.distribution.reduction import all_reduce_sum, reduce_gradients, share_of
+from distkeras.distribution.moments import global_moments
+from distkeras.distribution.reduction import all_reduce_sum, reduce_gradients, replica_state, share_of
 from distkeras.distribution.strategy import ReplicaStrategy
 
 Step = Callable[[Any], Any]
@@ -77,8 +80,10 @@ def one_step(model: keras.Model, strategy: tf.distribute.Strategy, method: str) 
 def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str) -> Step:
     def replica_step(data: Any) -> Any:
         data = _without_optionals(data)
-        _replica.share = share_of(tf.shape(tf.nest.flatten(data)[0])[0])
-        logs = getattr(model, method)(data)
+        features = tf.nest.flatten(data)[0]
+        _replica.share = share_of(tf.shape(features)[0])
+        with _state_kept(model, may_be_empty=features.shape[0] is None):
+            logs = getattr(model, method)(data)
         return tf.nest.map_structure(lambda value: _weighted(value, _replica.share), logs)
 
     def step(data: Any) -> Any:
@@ -91,11 +96,21 @@ def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str)
     return step
 
 
+@contextmanager
+def _state_kept(model: keras.Model, *, may_be_empty: bool) -> Generator[None]:
+    """Keeps a replica's moving statistics where it has no examples, whose mean is 0/0."""
+    state = [variable.value for variable in replica_state(model)] if may_be_empty else []
+    before = [variable.read_value() for variable in state]
+    yield
+    for variable, value in zip(state, before, strict=True):
+        variable.assign(tf.where(_replica.share > 0, variable.read_value(), value))
+
+
 def _weighted(value: Any, share: tf.Tensor) -> tf.Tensor:
     value = tf.convert_to_tensor(value)
     value = value if value.dtype.is_floating else tf.cast(value, tf.float32)
     # An empty replica's mean is 0/0; its share of the global mean is nothing.
-    return tf.where(share > 0, value * tf.cast(share, value.dtype), tf.zeros_like(value))
+    return tf.math.multiply_no_nan(value, tf.cast(share, value.dtype))
 
 
 def _tracked(model: keras.Model, logs: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +130,8 @@ def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy
         for optimizer in optimizers:
             stack.enter_context(_reducing(optimizer, strategy))
         stack.enter_context(_global_reduction())
+        stack.enter_context(_counting_batches_by_share())
+        stack.enter_context(_synchronized_moments())
         yield
 
 
@@ -200,3 +217,40 @@ def _normaliser_factor(sample_weight: Any, mask: Any, reduction: str | None) -> 
     else:
         return None
     return tf.math.divide_no_nan(local, all_reduce_sum(local) * _replica.share)
+
+
+@contextmanager
+def _counting_batches_by_share() -> Generator[None]:
+    """Counts a number that a step records once a batch, such as a loss of its own, by the replica's share.
+
+    Keras's means count every such number as one. Replicas with more examples than others would count too little,
+    and one without examples would record 0/0.
+    """
+    keras_update = keras.metrics.Mean.update_state
+
+    def update_state(metric: Any, values: Any, sample_weight: Any = None) -> None:
+        if keras.ops.ndim(values) == 0:
+            values = tf.where(_replica.share > 0, values, tf.zeros_like(values))
+            sample_weight = _replica.share if sample_weight is None else sample_weight
+        keras_update(metric, values, sample_weight)
+
+    keras.metrics.Mean.update_state = update_state
+    try:
+        yield
+    finally:
+        keras.metrics.Mean.update_state = keras_update
+
+
+@contextmanager
+def _synchronized_moments() -> Generator[None]:
+    """Gives a synchronized BatchNormalization the gradient of the global batch, also where replicas differ in size."""
+    keras_moments = keras_nn._compute_moments_sync
+
+    def moments(values: Any, axes: Sequence[int], keepdims: bool) -> Any:
+        return global_moments(values, axes, keepdims, _replica.share)
+
+    keras_nn._compute_moments_sync = moments
+    try:
+        yield
+    finally:
+        keras_nn._compute_moments_sync = keras_moments

@@ -10,7 +10,14 @@ import pytest
 import typer
 
 from distkeras.cli.console import exit_on_error, print_json, print_line, stderr, stdout
-from distkeras.errors import ConfigError, DataError, DistkerasError, PreemptedError, ResourceError
+from distkeras.errors import (
+    ConfigError,
+    DataError,
+    DistkerasError,
+    InterruptedRunError,
+    PreemptedError,
+    ResourceError,
+)
 
 
 def exit_code_of(error, debug=False):
@@ -19,14 +26,41 @@ def exit_code_of(error, debug=False):
     return caught.value.exit_code
 
 
-@pytest.mark.parametrize(
-    ("error", "code"), [(ConfigError, 2), (DataError, 3), (ResourceError, 4), (PreemptedError, 75)]
-)
+@pytest.mark.parametrize(("error", "code"), [(ConfigError, 2), (DataError, 3), (ResourceError, 4)])
 def test_an_error_of_ours_gives_its_text_and_code(capsys, error, code):
     assert exit_code_of(error("It broke.", place="here", received=3, remedy="Mend it.")) == code
     written = capsys.readouterr()
     assert written.out == ""
     assert written.err == "error: It broke.\n  where: here\n  received: 3\n  fix: Mend it.\n"
+
+
+def fail_with_log(log):
+    def verb():
+        with exit_on_error() as ending:
+            ending.log = log
+            raise RuntimeError("first")
+
+    with pytest.raises(typer.Exit):
+        verb()
+
+
+@pytest.mark.parametrize(("error", "code"), [(InterruptedRunError, 130), (PreemptedError, 75)])
+def test_being_told_to_stop_is_no_error(capsys, error, code):
+    assert exit_code_of(error("It was told to.", remedy="resume with: x")) == code
+    assert capsys.readouterr().err == "stopped: It was told to.\n  fix: resume with: x\n"
+
+
+def test_an_unexpected_error_names_the_log_and_leaves_its_traceback_there(capsys, tmp_path):
+    log = tmp_path / "rank-0.log"
+    log.write_text("before\n")
+    fail_with_log(log)
+    assert capsys.readouterr().err.endswith(f"(run again with --debug for the traceback)\n  log: {log}\n")
+    assert log.read_text().startswith("before\nTraceback (most recent call last):")
+
+
+def test_a_log_that_was_never_opened_is_not_named(capsys, tmp_path):
+    fail_with_log(tmp_path / "rank-0.log")
+    assert "log:" not in capsys.readouterr().err
 
 
 def test_an_error_has_at_most_twelve_lines(capsys):

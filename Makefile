@@ -1,0 +1,35 @@
+# Two commands do everything on a fresh machine with Python 3.11 to 3.13: `make train` and `make test`.
+PYTHON ?= $(shell for v in 3 3.12 3.13 3.11; do \
+    python$$v -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+    && { echo python$$v; break; }; done)
+BIN := .venv/bin
+
+.PHONY: train test lint clean
+
+train: .venv/train
+	$(BIN)/distkeras train --config configs/digits.yaml
+
+test: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# A stamp a set of extras, so that a second run installs nothing. Versions come from constraints.txt.
+.venv/train: pyproject.toml constraints.txt | .venv/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[report,track]'
+	@touch $@
+
+.venv/dev: pyproject.toml constraints.txt | .venv/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ .venv/train
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 with venv was found. Install one, or name it: make train PYTHON=/path/to/python3.12"; exit 1; }
+	@echo "setting up .venv with $(PYTHON): this downloads TensorFlow and takes a few minutes, once"
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+clean:
+	rm -rf .venv runs

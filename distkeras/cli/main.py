@@ -1,0 +1,54 @@
+"""The command `distkeras`: its verbs, in the order in which a user meets them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from distkeras import __version__
+from distkeras.cli.config_commands import config_app
+from distkeras.cli.doctor_command import doctor
+from distkeras.cli.init_command import init
+from distkeras.cli.model_commands import evaluate, predict, report
+from distkeras.cli.runs_commands import runs_app
+from distkeras.cli.train_command import train
+
+# Plain help: it fits any width, and rich's would add a quarter of a second.
+app = typer.Typer(
+    name="distkeras",
+    help="Train any Keras 3 model on this machine's CPU or on all its GPUs, from one config file.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"distkeras {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train any Keras 3 model on this machine's CPU or on all its GPUs, from one config file."""
+
+
+for verb in (doctor, init, train, evaluate, predict, report):
+    app.command()(verb)
+app.add_typer(config_app)
+app.add_typer(runs_app)
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    # Every command that is printed must exist, and `__main__.py train ...` does not.
+    sys.argv[0] = "distkeras"
+    app(prog_name="distkeras")
