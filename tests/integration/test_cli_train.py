@@ -134,7 +134,7 @@ def test_predict_needs_no_labels_and_keeps_the_order(workplace, trained):
     result = distkeras(workplace, *arguments, "--out", "out.csv", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == {"run": "runs/flowers", "rows": 3, "out": "out.csv"}
-    rows = list(csv.DictReader((workplace / "out.csv").open()))
+    rows = list(csv.DictReader((workplace / "out.csv").read_text().splitlines()))
     assert [(row["place"], row["prediction"], row["class_name"]) for row in rows] == [
         ("new.csv row 1", "0", "blue"),
         ("new.csv row 2", "1", "red"),

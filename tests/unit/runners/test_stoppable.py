@@ -22,7 +22,7 @@ def test_code_that_catches_every_exception_does_not_swallow_it():
     def import_something():
         try:
             signal.raise_signal(signal.SIGINT)
-        except Exception:  # noqa: BLE001
+        except Exception:
             return
 
     with pytest.raises(InterruptedRunError), stoppable():
