@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,11 @@ def _load_weights(load: Callable[[Path], Any], path: Path) -> None:
             remedy="give a .weights.h5 or .keras file on this machine; nothing is downloaded",
         )
     try:
-        load(path)
-    except (ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns where the file lacks layers, and goes on with random ones.
+            warnings.simplefilter("error", UserWarning)
+            load(path)
+    except (ValueError, OSError, UserWarning) as error:
         raise ConfigError(
             f"The initial weights do not fit the model: {str(error).splitlines()[0]}",
             place="model.weights",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,9 @@ import keras
 
 from distkeras.config.sections import NamedObject, OptimizerSection, TrainingSection
 from distkeras.errors import ConfigError
+
+# Keras picks the variant that fits labels and outputs, and knows these names in `compile` alone.
+_FITTED_TO_LABELS = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def compile_model(
@@ -58,7 +60,7 @@ def make_optimizer(section: OptimizerSection, accumulation_steps: int = 1) -> ke
 
 def _loss(loss: str | NamedObject) -> Any:
     if isinstance(loss, str):
-        return _by_name(keras.losses, loss, "training.loss")
+        return _known(keras.losses, loss, "training.loss")
     return _make(keras.losses, loss.name, loss.arguments, "training.loss")
 
 
@@ -66,16 +68,16 @@ def _metric(metric: str | NamedObject, index: int) -> Any:
     place = f"training.metrics.{index}"
     if isinstance(metric, NamedObject):
         return _make(keras.metrics, metric.name, metric.arguments, place)
-    # Keras itself picks the accuracy or crossentropy that fits the labels; only it knows them.
-    if metric in ("accuracy", "acc", "crossentropy", "ce"):
-        return metric
-    return _by_name(keras.metrics, metric, place)
+    return metric if metric in _FITTED_TO_LABELS else _known(keras.metrics, metric, place)
 
 
-def _by_name(module: ModuleType, name: str, place: str) -> Any:
-    """Returns an object of its own for a class's name, and the name itself for a function's."""
-    found = _find(module, name, place)
-    return found() if inspect.isclass(found) else name
+def _known(module: ModuleType, name: str, place: str) -> str:
+    """Returns the name if Keras knows it, with all its short forms; `compile` does the rest."""
+    try:
+        module.get(name)
+    except ValueError:
+        _find(module, name, place)
+    return name
 
 
 def _make(module: ModuleType, name: str, arguments: Mapping[str, Any], place: str) -> Any:

@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import pty
+import select
 import struct
 import termios
 
@@ -30,11 +31,11 @@ class Terminal:
 
     def text(self):
         self.stream.flush()
-        os.set_blocking(self.ours, False)
-        try:
-            return os.read(self.ours, 1_000_000).decode()
-        except BlockingIOError:
-            return ""
+        shown = b""
+        # The kernel passes what was written on in pieces, and a little later.
+        while select.select([self.ours], [], [], 0.2)[0]:
+            shown += os.read(self.ours, 1_000_000)
+        return shown.decode()
 
     def close(self):
         self.stream.close()

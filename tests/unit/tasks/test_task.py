@@ -1,0 +1,45 @@
+"""What a task asks of labels, and how it reads a model's outputs."""
+
+import numpy as np
+import pytest
+
+from distkeras.config.sections import TaskSection
+from distkeras.errors import DataError
+from distkeras.tasks import make_task
+
+
+def test_classes_are_counted_from_the_labels():
+    task = make_task(TaskSection(kind="tabular_classification"), np.array([0, 2, 1]), None, "data")
+    assert task.num_outputs == 3
+    assert task.class_names == ("0", "1", "2")
+
+
+def test_classes_may_be_named_and_may_be_more_than_the_labels_show():
+    section = TaskSection(kind="image_classification", num_classes=3)
+    task = make_task(section, np.array([0, 1]), ("cat", "dog", "owl"), "data")
+    assert task.class_names == ("cat", "dog", "owl")
+    assert task.needs_images
+
+
+def test_one_class_alone_still_has_two_outputs():
+    assert make_task(TaskSection(kind="tabular_classification"), np.zeros(4, int), None, "d").num_outputs == 2
+
+
+def test_numbers_are_not_class_labels():
+    with pytest.raises(DataError, match="needs labels that are whole numbers or names") as caught:
+        make_task(TaskSection(kind="tabular_classification"), np.array([0.5]), None, "data.csv")
+    assert caught.value.place == "data.csv"
+    assert "tabular_regression" in caught.value.remedy
+
+
+def test_class_outputs_become_names_and_probabilities():
+    task = make_task(TaskSection(kind="tabular_classification"), np.array([0, 1]), ("no", "yes"), "d")
+    columns = task.decode(np.array([[0.9, 0.1], [0.2, 0.8]], "float32"))
+    assert columns["prediction"].tolist() == [0, 1]
+    assert columns["class_name"].tolist() == ["no", "yes"]
+    assert columns["probability_yes"].tolist() == pytest.approx([0.1, 0.8])
+
+
+def test_regression_outputs_are_the_numbers():
+    task = make_task(TaskSection(kind="tabular_regression"), np.array([0.5]), None, "d")
+    assert task.decode(np.array([[1.5], [2.5]])) == {"prediction": pytest.approx([1.5, 2.5])}
