@@ -6,6 +6,7 @@ directory is locked and the console is ours, because TensorFlow prints while it 
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -107,7 +108,9 @@ class LocalRun:
                 resume_command=shlex.join(record.this_command()),
                 callbacks=callbacks,
             )
-        record.complete(self.directory, step=trained.step, num_parameters=trained.model.count_params())
+        # `count_params` refuses a model whose own `train_step` never called the model itself, such as a GAN.
+        num_parameters = sum(math.prod(weight.shape) for weight in trained.model.weights)
+        record.complete(self.directory, step=trained.step, num_parameters=num_parameters)
         return trained
 
     @contextmanager

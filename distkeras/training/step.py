@@ -98,12 +98,14 @@ def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str)
 
 @contextmanager
 def _state_kept(model: keras.Model, *, may_be_empty: bool) -> Generator[None]:
-    """Keeps a replica's moving statistics where it has no examples, whose mean is 0/0."""
+    """Keeps moving statistics from the mean over no examples, 0/0, where a replica has none."""
     state = [variable.value for variable in replica_state(model)] if may_be_empty else []
     before = [variable.read_value() for variable in state]
     yield
     for variable, value in zip(state, before, strict=True):
-        variable.assign(tf.where(_replica.share > 0, variable.read_value(), value))
+        after = variable.read_value()
+        # Statistics over all replicas are numbers on an empty one too, and it moves as the others do.
+        variable.assign(tf.where((_replica.share > 0) | tf.math.is_finite(after), after, value))
 
 
 def _weighted(value: Any, share: tf.Tensor) -> tf.Tensor:
@@ -246,8 +248,8 @@ def _synchronized_moments() -> Generator[None]:
     """Gives a synchronized BatchNormalization the gradient of the global batch, also where replicas differ in size."""
     keras_moments = keras_nn._compute_moments_sync
 
-    def moments(values: Any, axes: Sequence[int], keepdims: bool) -> Any:
-        return global_moments(values, axes, keepdims, _replica.share)
+    def moments(x: Any, axes: Sequence[int], keepdims: bool) -> Any:
+        return global_moments(x, list(axes), keepdims, _replica.share)
 
     keras_nn._compute_moments_sync = moments
     try:
