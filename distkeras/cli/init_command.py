@@ -52,11 +52,12 @@ def init(
     """Write a first config that runs as it is."""
     with exit_on_error(debug):
         from distkeras.cli.starter import starter_config
+        from distkeras.observability.environment import this_program
 
         starter = starter_config(data, task and task.value, label)
         path = folder / f"{starter.name}.yaml"
         _write(path, starter.text, force)
-        command = shlex.join(["distkeras", "train", "--config", str(path)])
+        command = shlex.join([*this_program(), "train", "--config", str(path)])
         if json:
             print_json({"config": path, "next": command})
         else:

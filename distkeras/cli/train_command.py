@@ -67,6 +67,7 @@ def _complete(config: Config, *, json: bool, quiet: bool) -> Outcome:
 
 
 def _outcome_lines(config: Config, outcome: Outcome) -> list[str]:
+    from distkeras.observability.environment import this_program
     from distkeras.observability.formats import count_text, metric_text, percent_text, rate_text
 
     rows = [(name, metric_text(value)) for name, value in (outcome.test_metrics or outcome.metrics).items()]
@@ -75,12 +76,12 @@ def _outcome_lines(config: Config, outcome: Outcome) -> list[str]:
         rows.append(("input wait", percent_text(outcome.input_wait_ratio)))
     if outcome.report is not None:
         rows.append(("report", str(outcome.report)))
-    run = shlex.quote(str(outcome.run))
+    run, program = shlex.quote(str(outcome.run)), shlex.join(this_program())
     return [
         f"{config.name}: {outcome.status}, {count_text(outcome.step)} steps",
         *aligned(rows, indent=2),
-        f"next: distkeras predict {run} --data PATH --out predictions.csv",
-        f"      distkeras runs show {run}",
+        f"next: {program} predict {run} --data PATH --out predictions.csv",
+        f"      {program} runs show {run}",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,16 @@ def describe_environment(command: Sequence[str], working_directory: Path) -> dic
         "versions": package_versions(),
         "git": git_state(working_directory),
     }
+
+
+def this_program() -> list[str]:
+    """Returns the words that start this program again, as a person in this shell would type them."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return ["python", "-m", path.parent.name]
+    if path.suffix == ".py":
+        return ["python", str(path)]
+    return [path.name if shutil.which(path.name) else str(path)]
 
 
 def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:

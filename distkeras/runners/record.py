@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from distkeras.errors import ConfigError, DataError, DistkerasError, InterruptedRunError, PreemptedError
-from distkeras.observability.environment import describe_environment, git_state, package_versions
+from distkeras.observability.environment import (
+    describe_environment,
+    git_state,
+    package_versions,
+    this_program,
+)
 from distkeras.observability.run_directory import RunDirectory
 
 FORMAT = 1
@@ -113,7 +118,7 @@ def fail(run: RunDirectory, error: BaseException) -> None:
 
 def this_command() -> list[str]:
     """Returns the command line that started this process, as a person would type it again."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return [*this_program(), *sys.argv[1:]]
 
 
 def _has_commits(run: RunDirectory) -> bool:

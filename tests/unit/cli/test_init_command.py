@@ -1,6 +1,7 @@
 """`distkeras init`: what it writes is a valid config of the data that is there."""
 
 import json
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -28,10 +29,11 @@ def test_without_data_it_is_synthetic_and_valid(tmp_path, task):
     assert (config.name, config.task.kind, config.data.source.kind) == (task, task, "synthetic")
 
 
-def test_it_prints_the_command_that_trains(tmp_path):
+def test_it_prints_the_command_that_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/distkeras/__main__.py"])
     result = init(tmp_path / "my configs")
     path = tmp_path / "my configs" / "image_classification.yaml"
-    assert result.stdout == f"{path} was written\nnext: distkeras train --config '{path}'\n"
+    assert result.stdout == f"{path} was written\nnext: python -m distkeras train --config '{path}'\n"
 
 
 def test_a_csv_gives_its_columns(tmp_path):

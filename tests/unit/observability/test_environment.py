@@ -90,3 +90,17 @@ print({name.split(".")[0] for name in sys.modules} & heavy)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("/opt/somewhere/.venv/bin/no-such-program", ["/opt/somewhere/.venv/bin/no-such-program"]),
+        ("/usr/bin/env", ["env"]),
+        ("/lib/site-packages/distkeras/__main__.py", ["python", "-m", "distkeras"]),
+        ("train.py", ["python", "train.py"]),
+    ],
+)
+def test_the_program_is_named_as_it_can_be_typed_again(argument, words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [argument, "--option"])
+    assert environment.this_program() == words
