@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -49,6 +48,4 @@ app.add_typer(runs_app)
 
 def main() -> None:
     """Runs the command line of this process."""
-    # Every command that is printed must exist, and `__main__.py train ...` does not.
-    sys.argv[0] = "distkeras"
     app(prog_name="distkeras")

@@ -205,6 +205,8 @@ class EarlyStoppingSection(Section):
 
     monitor: str = "val_loss"
     """Name of the metric to watch."""
+    mode: Literal["auto", "min", "max"] = "auto"
+    """Whether less or more is better; `auto`: as Keras knows of the metric."""
     patience: int = Field(default=5, ge=0)
     """Epochs without improvement before training stops."""
     min_delta: float = Field(default=0.0, ge=0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 
 from distkeras.config.sections import TopologySection
 from distkeras.errors import ResourceError
+
+_logger = logging.getLogger(__name__)
 
 
 def select_devices(section: TopologySection) -> list[str]:
@@ -28,7 +32,11 @@ def select_devices(section: TopologySection) -> list[str]:
         )
     for gpu in gpus[:wanted]:
         # Without growth TensorFlow takes all memory of every GPU at its first use, also of those in use by others.
-        tf.config.experimental.set_memory_growth(gpu, True)
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError as error:
+            # Something made a tensor before: the devices work, with the memory setting they started with.
+            _logger.warning("the memory of %s cannot grow as needed: %s", gpu.name, error)
     return [f"GPU:{index}" for index in range(wanted)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -53,9 +53,16 @@ def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) 
 
     A moving average is linear in what it averages, so averaging seldom or every step gives the same values.
     """
-    state = replica_state(model)
-    if state and strategy.num_replicas_in_sync > 1:
-        _average(strategy, [variable.value for variable in state])
+    averaging(model, strategy)()
+
+
+def averaging(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[], None]:
+    """Returns `average_replica_state` for one built model, traced at its first call and not again."""
+    state = [variable.value for variable in replica_state(model)]
+    if not state or strategy.num_replicas_in_sync == 1:
+        return lambda: None
+    function = _average(state)
+    return lambda: strategy.run(function)
 
 
 def replica_state(model: keras.Model) -> list[Any]:
@@ -67,7 +74,7 @@ def replica_state(model: keras.Model) -> list[Any]:
     return [variable for variable in variables if keras.backend.is_float_dtype(variable.dtype)]
 
 
-def _average(strategy: tf.distribute.Strategy, variables: list[Any]) -> None:
+def _average(variables: list[Any]) -> Any:
     def average() -> None:
         context = tf.distribute.get_replica_context()
         means = context.all_reduce(
@@ -76,7 +83,7 @@ def _average(strategy: tf.distribute.Strategy, variables: list[Any]) -> None:
         for variable, mean in zip(variables, means, strict=True):
             variable.assign(mean)
 
-    strategy.run(tf.function(average))
+    return tf.function(average)
 
 
 def diverge_seeds(model: keras.Model, strategy: tf.distribute.Strategy, first_replica: int = 0) -> None:

@@ -46,6 +46,7 @@ def evaluate(trained: Trained, experiment: Experiment, split: str = "test") -> d
     labels = source.labels()
     task = experiment.task
     if task.is_classification:
+        outputs = task.probabilities(outputs)
         metrics |= _classification_metrics(labels, outputs)
         tables = {"classification": _confusion(labels, outputs, task), "regression": None}
         losses = -np.log(np.clip(outputs[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0))

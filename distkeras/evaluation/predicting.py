@@ -9,6 +9,7 @@ import numpy as np
 from distkeras.config.sections import InputSection
 from distkeras.data.sources.base import Source
 from distkeras.distribution.reduction import average_replica_state
+from distkeras.training.callbacks import scalars
 from distkeras.training.execution import testing_chunk
 from distkeras.training.loop import distributed, testing
 from distkeras.training.session import Trained, evaluation_batches
@@ -30,7 +31,7 @@ def compute_metrics(
     metrics: dict[str, Any] = model.evaluate(
         distributed(batches.dataset, placement.strategy), steps=batches.num_steps, verbose=0, return_dict=True
     )
-    return {name: float(value) for name, value in metrics.items()}
+    return scalars(metrics)
 
 
 def predict(trained: Trained, source: Source, *, global_batch_size: int, input: InputSection) -> np.ndarray:

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,13 @@ def build_network(
                 remedy="set data.normalize: none and put a keras.layers.Normalization or Rescaling into the model",
             )
         model = _call(_import(name), section, input_shape=tuple(inputs.shape[1:]), num_outputs=num_outputs)
+        if not isinstance(model, keras.Model):
+            raise ConfigError(
+                "The model function did not return a Keras model.",
+                place="model.builder",
+                received=f"{section.builder} returned {type(model).__name__}",
+                remedy="end the function with `return model`",
+            )
     else:
         features = _features(name, section, preprocessed)
         # float32 whatever the precision: a softmax in bfloat16 has three digits.
@@ -109,11 +117,12 @@ def _call(function: Callable[..., Any], section: ModelSection, *args: Any, **giv
         )
     try:
         return function(*args, **given, **section.arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # a builder is the user's code: it may raise anything
         raise ConfigError(
-            f"The model {section.builder!r} could not be built: {error}",
-            place="model.arguments",
-            received=dict(section.arguments),
+            f"The model {section.builder!r} could not be built: {_sentence(error)}",
+            place=_raised_at(error),
+            received=dict(section.arguments) or None,
+            remedy="see model.builder and model.arguments in the config",
         ) from error
 
 
@@ -124,13 +133,23 @@ def _import(reference: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing runs the user's code: it may raise anything
         raise ConfigError(
-            f"The model function cannot be imported: {error}",
-            place="model.builder",
+            f"The model function cannot be imported: {_sentence(error)}",
+            place=f"model.builder, {_raised_at(error)}",
             received=reference,
-            remedy="name it package.module:function; the working directory is searched first",
+            remedy="name it package.module:function (the working directory is searched first), or mend the module",
         ) from error
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _raised_at(error: Exception) -> str:
+    """Returns the file and line that raised, which is where a user looks first."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def _load_weights(load: Callable[[Path], Any], path: Path) -> None:

@@ -10,7 +10,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -155,7 +155,8 @@ def local_run(
         try:
             yield LocalRun(settings, directory, unfinished, ours, progress)
         except BaseException as error:
-            record.fail(directory, error)
+            with suppress(ResourceError):  # a full disk that ended the run must not hide why it ended
+                record.fail(directory, error)
             raise
 
 
@@ -191,6 +192,12 @@ def _explained(data: TrainingData, settings: RunSettings) -> Generator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in str(error.message):  # what TensorFlow calls a full disk, too
+            raise ResourceError(
+                "The disk is full: TensorFlow could not write a file.",
+                received=str(error.message).partition("\n")[0],
+                remedy="free some space; what was committed is kept, and the same command resumes from it",
+            ) from error
         raise ResourceError(
             "The device ran out of memory in a training step.",
             place=f"training.global_batch_size: {settings.training.global_batch_size}",

@@ -10,14 +10,13 @@ from typing import Any, Literal, TypeVar
 import keras
 import tensorflow as tf
 
-from distkeras.config.sections import TopologySection
+from distkeras.config.settings import settings_from_mapping
 from distkeras.distribution.devices import select_devices
-from distkeras.distribution.reduction import average_replica_state, diverge_seeds
+from distkeras.distribution.reduction import averaging, diverge_seeds
 from distkeras.distribution.strategy import make_strategy
 from distkeras.errors import ConfigError
 from distkeras.topology import Topology
-from distkeras.training.execution import for_batches_of
-from distkeras.training.step import one_step
+from distkeras.training.execution import for_batches_of, step_function
 
 Prepared = TypeVar("Prepared", keras.Model, tf.data.Dataset)
 
@@ -48,9 +47,13 @@ def scale(
         devices: `auto`: GPUs where there are any, else the CPU.
 
     Raises:
+        ConfigError: If an argument is wrong.
         ResourceError: If the machine lacks the devices.
     """
-    chosen = select_devices(TopologySection(replicas=replicas, devices=devices))
+    settings, _ = settings_from_mapping(
+        {"name": "scale", "topology.replicas": replicas, "topology.devices": devices}
+    )
+    chosen = select_devices(settings.topology)
     strategy = make_strategy(chosen)
     with strategy.scope():
         yield Scale(Topology(num_local_replicas=len(chosen)), strategy)
@@ -68,21 +71,35 @@ def prepare(thing: Prepared, *, global_batch_size: int | None = None) -> Prepare
     Raises:
         ConfigError: If the model is not compiled, or the batch does not divide by the replicas.
     """
-    strategy = tf.distribute.get_strategy()
     if isinstance(thing, tf.data.Dataset):
-        return _prepare_dataset(thing, strategy, global_batch_size)
+        return _prepare_dataset(thing, tf.distribute.get_strategy(), global_batch_size)
     if not getattr(thing, "compiled", False):
         raise ConfigError(
             "Only a compiled model can be prepared.",
             received=type(thing).__name__,
             remedy="call model.compile(...) first, inside distkeras.scale()",
         )
+    strategy = thing.distribute_strategy or tf.distribute.get_strategy()
     if thing.optimizer is not None and thing.built:
-        thing.optimizer.build(thing.trainable_variables)
+        with strategy.scope():
+            thing.optimizer.build(thing.trainable_variables)
     diverge_seeds(thing, strategy)
-    thing.train_function = _function(thing, strategy, "train_step")
-    thing.test_function = _function(thing, strategy, "test_step", before=average_replica_state)
+    give_to_keras(thing, strategy)
     return thing
+
+
+def give_to_keras(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Gives a model steps that Keras's own `fit` and `evaluate` drive, on any data."""
+    average: Callable[[], None] | None = None
+
+    def average_again() -> None:
+        nonlocal average
+        average = average or averaging(model, strategy)
+        average()
+
+    model.train_function = _function(model, strategy, "train_step")
+    model.test_function = _function(model, strategy, "test_step", before=average_again)
+    model.predict_function = None
 
 
 def _prepare_dataset(
@@ -106,14 +123,14 @@ def _function(
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     method: str,
-    before: Callable[[keras.Model, tf.distribute.Strategy], None] = lambda model, strategy: None,
+    before: Callable[[], None] = lambda: None,
 ) -> Callable[[Any], Any]:
     """Returns a Keras `train_function`: as many steps as the model's `steps_per_execution`, or what is left."""
     jit_compile = model.jit_compile and strategy.num_replicas_in_sync == 1
-    step = tf.function(one_step(model, strategy, method), jit_compile=jit_compile, reduce_retracing=True)
+    step = step_function(model, strategy, method, jit_compile)
 
     def function(iterator: Any) -> Any:
-        before(model, strategy)
+        before()
         logs: Any = None
         for _ in range(model.steps_per_execution):
             try:

@@ -17,7 +17,15 @@ from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError
 from distkeras.observability.run import Run
 from distkeras.runners.local import current_console, local_run
+from distkeras.runners.scaling import give_to_keras
 from distkeras.training.session import Trained, TrainingData
+
+_DECIDED_BY_COMPILE = (
+    "training.optimizer",
+    "training.loss",
+    "training.metrics",
+    "training.gradient_accumulation_steps",
+)
 
 Data = Source | tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -25,7 +33,8 @@ Data = Source | tuple[Any, Any] | tuple[Any, Any, Any]
 class Trainer:
     """Trains a Keras model on the devices of this machine: same numbers on any number of them, exact resume.
 
-    Running the same script again resumes the run where it was last committed.
+    Running the same script again resumes the run where it was last committed. A run is its settings and its
+    training data; the builder's code cannot be compared, so give a changed model another name.
 
     Args:
         name: The run's name; its directory is `<output_dir>/<name>`.
@@ -61,6 +70,7 @@ class Trainer:
             "training.global_batch_size": global_batch_size,
             "topology.replicas": replicas,
         }
+        _refuse_compiled(settings or {})
         self.settings, self.input = settings_from_mapping(arguments | dict(settings or {}))
         self.trained: Trained | None = None
 
@@ -88,6 +98,8 @@ class Trainer:
             placement = local.place()  # before the data: its first tensor would fix the devices
             data = TrainingData(_source(train, "train"), _optional_source(validation), self.input)
             self.trained = local.train(_checked(build_model), data, placement, callbacks)
+            self.trained.model.steps_per_execution = 1
+            give_to_keras(self.trained.model, placement.strategy)
             return Run(local.directory)
 
     def _digest(self) -> str:
@@ -98,6 +110,17 @@ class Trainer:
             settings["training"].pop(free)
         facts = [settings, self.input.model_dump(mode="json")]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_compiled(settings: Mapping[str, Any]) -> None:
+    compiled = [key for key in settings if key.startswith(_DECIDED_BY_COMPILE)]
+    if compiled:
+        raise ConfigError(
+            "The model's builder decides this, where it calls model.compile.",
+            place=compiled[0],
+            received=settings[compiled[0]],
+            remedy="leave the setting out, and give it to model.compile or to the optimizer",
+        )
 
 
 def _optional_source(data: Data | None) -> Source | None:

@@ -35,17 +35,31 @@ class Task:
     needs_images: bool = False
     class_names: tuple[str, ...] = field(default=())
 
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Returns each class's probability, shape (num_examples, num_outputs).
+
+        Args:
+            outputs: Probabilities, or logits: rows that are no probabilities go through a softmax, as they do in
+                a loss with `from_logits=True`.
+        """
+        are_probabilities = (outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2)
+        if are_probabilities:
+            return outputs
+        powers = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
     def decode(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what the outputs mean, one column a name.
 
         Args:
-            outputs: float32, shape (num_examples, num_outputs).
+            outputs: float32, shape (num_examples, num_outputs): probabilities or logits, or numbers.
 
         Returns:
             `prediction` (class index or number), and for classes `class_name` and one `probability_<class>` each.
         """
         if not self.is_classification:
             return {"prediction": outputs.reshape(len(outputs), -1)[:, 0]}
+        outputs = self.probabilities(outputs)
         indices = outputs.argmax(axis=-1)
         columns: dict[str, Any] = {"prediction": indices, "class_name": np.array(self.class_names)[indices]}
         for index, name in enumerate(self.class_names):

@@ -15,15 +15,31 @@ import numpy as np
 Plain = bool | int | float | str | None
 
 
+def plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Returns the attributes of a callback that are numbers, texts, flags or None."""
+    values = {name: _scalar(value) for name, value in vars(callback).items() if not name.startswith("_")}
+    return {name: value for name, value in values.items() if value is not NotImplemented}
+
+
 def capture_callbacks(
-    callbacks: Sequence[keras.callbacks.Callback],
+    callbacks: Sequence[keras.callbacks.Callback], arguments: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Returns each callback's plain attributes, and its lists of arrays under `callback<i>/<attribute>/<j>`."""
+    """Returns each callback's plain attributes, and its lists of arrays under `callback<i>/<attribute>/<j>`.
+
+    Args:
+        callbacks: The callbacks.
+        arguments: Their `plain_attributes` before training. What training did not change is the user's, who may
+            have chosen it anew when the run resumes.
+    """
     plain: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for index, callback in enumerate(callbacks):
-        values = {name: _scalar(value) for name, value in vars(callback).items() if not name.startswith("_")}
-        attributes = {name: value for name, value in values.items() if value is not NotImplemented}
+        before = arguments[index]
+        attributes = {
+            name: value
+            for name, value in plain_attributes(callback).items()
+            if name != "min_delta" and (name not in before or before[name] != value)
+        }
         plain.append({"class": type(callback).__name__, "attributes": attributes})
         for name, value in vars(callback).items():
             if _is_arrays(value):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from distkeras.errors import TrainingError
 from distkeras.observability.progress import Progress
@@ -77,7 +78,7 @@ class LogWriting(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Writes one logging point."""
-        metrics = _scalars(logs)
+        metrics = scalars(logs)
         interval = self._timer.summarize()
         step, epoch = self._cursor.step, (self._cursor.step - 1) // self._cursor.steps_per_epoch
         self._writer.write(step, epoch, "train", metrics, **interval.throughput())
@@ -88,14 +89,20 @@ class LogWriting(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Writes the epoch's metrics, those of the validation data among them."""
-        metrics = _scalars(logs)
+        metrics = scalars(logs)
         self._writer.write(self._cursor.step, epoch, "epoch", metrics)
         if self._last is not None:
             self._progress.update(ProgressPoint(epoch, self._cursor.step, self._last.interval, metrics))
 
 
-def _scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    return {name: float(value) for name, value in (logs or {}).items() if getattr(value, "size", 1) == 1}
+def scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Returns plain numbers; a metric of several numbers, such as F1 a class, becomes `name_0`, `name_1`, ..."""
+    numbers: dict[str, float] = {}
+    for name, value in (logs or {}).items():
+        values = np.asarray(value).reshape(-1)
+        names = [name] if values.size == 1 else [f"{name}_{index}" for index in range(values.size)]
+        numbers.update(zip(names, map(float, values), strict=True))
+    return numbers
 
 
 def _require_finite(metrics: Mapping[str, float], step: int) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from distkeras.checkpoint.writer import BackgroundWriter
 from distkeras.distribution.reduction import average_replica_state
-from distkeras.training.callback_state import capture_callbacks
+from distkeras.training.callback_state import capture_callbacks, plain_attributes
 from distkeras.training.checkpoints import files
 from distkeras.training.schedule import Cursor
 from distkeras.training.state import capture, optimizer_targets, require_finite
@@ -60,6 +60,7 @@ class Committer(keras.callbacks.Callback):
         super().__init__()
         self._plan, self._cursor, self._epochs = plan, cursor, epochs
         self._strategy, self._callbacks, self._writer = strategy, callbacks, writer
+        self._arguments = [plain_attributes(callback) for callback in callbacks]
 
     def after_chunk(self) -> None:
         """Commits where the config says so inside an epoch, and stops the run where it was told to.
@@ -90,7 +91,7 @@ class Committer(keras.callbacks.Callback):
         """
         average_replica_state(self.model, self._strategy)
         step = self._cursor.step
-        plain, arrays = capture_callbacks(self._callbacks)
+        plain, arrays = capture_callbacks(self._callbacks, self._arguments)
         arrays |= capture(self.model)
         require_finite(arrays, step)
         metadata = self._plan.metadata | {

@@ -98,7 +98,10 @@ def _find(module: ModuleType, name: str, place: str) -> Any:
         key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")
     }
     kind = module.__name__.rpartition(".")[2]
-    folded = {_fold(key): value for key, value in public.items()}
+    # keras.losses and keras.metrics have functions of the same folded names, which take no arguments but the data.
+    folded = {
+        _fold(key): value for key, value in sorted(public.items(), key=lambda item: isinstance(item[1], type))
+    }
     if _fold(name) in folded:
         return folded[_fold(name)]
     near = difflib.get_close_matches(_fold(name), folded, n=1)

@@ -32,7 +32,7 @@ def training_chunk(
         deterministic: Whether TensorFlow's determinism is on, which forbids a graph to read the clock; Python
             then calls each step.
     """
-    step = _function(model, strategy, "train_step", jit_compile)
+    step = step_function(model, strategy, "train_step", jit_compile)
     if deterministic or model.run_eagerly:
         return _stepwise(step)
 
@@ -55,7 +55,7 @@ def training_chunk(
 
 def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> TestingChunk:
     """Returns a function that evaluates any number of steps inside one call."""
-    step = _function(model, strategy, "test_step", jit_compile=False)
+    step = step_function(model, strategy, "test_step", jit_compile=False)
     if model.run_eagerly:
         stepwise = _stepwise(step)
         return lambda iterator, num_steps: stepwise(iterator, num_steps)[0]
@@ -69,7 +69,10 @@ def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> Testi
     return lambda iterator, num_steps: chunk(iterator, tf.constant(num_steps))
 
 
-def _function(model: keras.Model, strategy: tf.distribute.Strategy, method: str, jit_compile: bool) -> Step:
+def step_function(
+    model: keras.Model, strategy: tf.distribute.Strategy, method: str, jit_compile: bool
+) -> Step:
+    """Returns one step of the model as a graph, or as it is where the model runs eagerly."""
     step = one_step(model, strategy, method)
     if model.run_eagerly:
         return step
@@ -82,10 +85,12 @@ def for_batches_of(iterator: Any, step: Any) -> Step:
 
     Traced for the batch that Python happened to fetch, Keras would weigh batches in its metrics by that one's size.
     """
+    # `train_on_batch` comes with a generator, which cannot say what its batches are like.
+    spec = getattr(iterator, "element_spec", None)
     return (
         step
-        if not hasattr(step, "get_concrete_function")
-        else step.get_concrete_function(iterator.element_spec)
+        if spec is None or not hasattr(step, "get_concrete_function")
+        else step.get_concrete_function(spec)
     )
 
 

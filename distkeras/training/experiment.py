@@ -66,6 +66,13 @@ class Experiment:
             num_outputs=self.task.num_outputs,
             activation=self.task.activation,
         )
+        if tuple(model.output_shape) != (None, self.task.num_outputs):
+            raise ConfigError(
+                "The model's output does not fit the task.",
+                place="model.builder",
+                received=f"{config.model.builder}: output shape {model.output_shape}",
+                remedy=f"end it in Dense({self.task.num_outputs}): one output for each class, or one number",
+            )
         compile_model(
             model,
             config.training,
@@ -134,7 +141,7 @@ def _moments(source: Source, config: Config) -> tuple[np.ndarray, np.ndarray]:
         total += (block - shift).sum(axis=0)
         squares += ((block - shift) ** 2).sum(axis=0)
     mean = total / count
-    return (mean + shift).astype(np.float32), (squares / count - mean**2).astype(np.float32)
+    return (mean + shift).astype(np.float32), np.maximum(squares / count - mean**2, 0).astype(np.float32)
 
 
 def _rows(batches: Any) -> Iterator[np.ndarray]:

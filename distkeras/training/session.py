@@ -5,6 +5,7 @@ The order of duties is `train`: place, build, resume, feed, fit, keep.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +23,7 @@ from distkeras.data.sources.base import Source
 from distkeras.distribution.devices import select_devices
 from distkeras.distribution.reduction import diverge_seeds
 from distkeras.distribution.strategy import make_strategy
-from distkeras.errors import CheckpointError
+from distkeras.errors import CheckpointError, ConfigError, DataError
 from distkeras.observability.progress import Progress
 from distkeras.observability.progress_line import Extent
 from distkeras.observability.run_directory import RunDirectory
@@ -36,6 +37,7 @@ from distkeras.training.committing import CommitPlan, Committer
 from distkeras.training.loop import TrainingLoop, Validation
 from distkeras.training.schedule import ChunkSize, Cursor, logging_interval
 from distkeras.training.state import capture_weights, restore, restore_weights
+from distkeras.training.step import trace_variables
 from distkeras.training.stopping import StopRequest
 
 
@@ -129,7 +131,7 @@ def build(
             model = build_model()
             if settings.topology.sync_batch_norm:
                 synchronize_batch_norm(model)
-            make_variables(model, data)
+            make_variables(model, data, placement.topology.num_replicas)
     finally:
         keras.config.set_dtype_policy(previous)
     diverge_seeds(model, placement.strategy)
@@ -143,11 +145,14 @@ def synchronize_batch_norm(model: keras.Model) -> None:
             layer.synchronized = True
 
 
-def make_variables(model: keras.Model, data: TrainingData) -> None:
+def make_variables(model: keras.Model, data: TrainingData, num_replicas: int) -> None:
     """Makes the variables of layers, metrics and optimizer, which Keras else makes while it traces the first step.
 
     By then it is too late to restore them, and on several replicas it fails. What a custom `train_step` makes by
-    itself is left to it.
+    itself is traced, or left to it.
+
+    Raises:
+        ConfigError: If several replicas would have to make variables while they train.
     """
     batch = evaluation_dataset(
         data.train, Topology(), global_batch_size=1, image=data.input.image
@@ -155,6 +160,16 @@ def make_variables(model: keras.Model, data: TrainingData) -> None:
     has_own_step = type(model).train_step is not keras.Model.train_step
     if not has_own_step or all(layer.built for layer in model._flatten_layers()):
         model._symbolic_build(data_batch=batch)
+        return
+    unbuilt = [layer.name for layer in model._flatten_layers(include_self=False) if not layer.built]
+    if unbuilt and num_replicas > 1:
+        raise ConfigError(
+            "A model with a train_step of its own has layers without weights, and replicas need them all at once.",
+            received=unbuilt[:3],
+            remedy="build them in the model's builder: give each keras.Sequential a keras.Input, or call it once",
+        )
+    if unbuilt:
+        trace_variables(model, batch)
 
 
 def train(
@@ -190,6 +205,8 @@ def train(
     plan = batch_plan(settings, data)
     progress.announce(plan.describe(placement.topology))
     model = build(build_model, settings, data, placement)
+    _require_same_kind(data)
+    _require_known_monitor(settings, model, has_validation=data.validation is not None)
     callbacks = [*callbacks, *_early_stopping(settings)]
     stop = StopRequest()
     cursor = _cursor(settings, plan, saved)
@@ -209,11 +226,12 @@ def train(
             _announce_resume(saved, progress)
             restore(model, saved.arrays, saved.metadata["optimizer_targets"], placement.strategy)
             duties.insert(0, RestoredCallbacks(callbacks, saved.metadata["callbacks"], saved.arrays))
+        stopped_early = saved is not None and saved.metadata["stopped_early"]
         loop = TrainingLoop(
             model=model,
             strategy=placement.strategy,
             cursor=cursor,
-            epochs=settings.training.epochs,
+            epochs=cursor.epoch if stopped_early else settings.training.epochs,
             dataset=_training_batches(settings, data, plan, placement.topology, cursor.step),
             examples_in_step=plan.examples_in_step,
             validation=_validation(settings, data, placement.topology),
@@ -225,9 +243,9 @@ def train(
             after_chunk=committer.after_chunk,
         )
         progress.begin(_extent(settings, cursor, placement))
-        if cursor.epoch < settings.training.epochs and not (saved and saved.metadata["stopped_early"]):
-            with stop.listening():
-                loop.run([*callbacks, *duties])
+        # Also with no step left: the end of `fit` restores best weights and moving averages (EMA).
+        with stop.listening():
+            loop.run([*callbacks, *duties])
     commit(run.weights, cursor.step, files(capture_weights(model)), {}, keep=1)
     return Trained(model, placement, cursor.step, timer.overall())
 
@@ -292,11 +310,46 @@ def _early_stopping(settings: RunSettings) -> list[keras.callbacks.Callback]:
     return [
         keras.callbacks.EarlyStopping(
             monitor=section.monitor,
+            mode=section.mode,
             patience=section.patience,
             min_delta=section.min_delta,
             restore_best_weights=section.restore_best_weights,
         )
     ]
+
+
+def _require_known_monitor(settings: RunSettings, model: keras.Model, *, has_validation: bool) -> None:
+    """Early stopping on a metric that does not exist would be found out after a whole epoch."""
+    section = settings.training.early_stopping
+    names = list(model.get_metrics_result()) if section is not None else []
+    known = [*names, *(f"val_{name}" for name in names if has_validation)]
+    if section is not None and names and section.monitor not in known:
+        near = difflib.get_close_matches(section.monitor, known, n=1)
+        raise ConfigError(
+            "There is no metric of this name to watch.",
+            place="training.early_stopping.monitor",
+            received=section.monitor,
+            remedy=(f"did you mean {near[0]!r}? " if near else "") + f"use one of {', '.join(known)}",
+        )
+
+
+def _require_same_kind(data: TrainingData) -> None:
+    """Validation examples of another shape would be found out after a whole epoch."""
+    if data.validation is None:
+        return
+    train, validation = _kind(data.train, data.input), _kind(data.validation, data.input)
+    if train != validation:
+        raise DataError(
+            "The validation examples are of another shape or type than the training examples.",
+            place=data.validation.name,
+            received=validation,
+            remedy=f"make them as those of {data.train.name}: {train}",
+        )
+
+
+def _kind(source: Source, input: InputSection) -> Any:
+    spec: Any = evaluation_dataset(source, Topology(), global_batch_size=1, image=input.image).element_spec
+    return tf.nest.map_structure(lambda leaf: (leaf.dtype.name, *leaf.shape[1:]), spec[:2])
 
 
 def _training_batches(
@@ -319,7 +372,8 @@ def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, 
     """Multiplies each example's weight by its class's; classes that are not named have weight 1, as in Keras."""
     table = tf.ones(max(weights) + 1)
     table = tf.tensor_scatter_nd_update(table, [[index] for index in weights], list(weights.values()))
-    index = tf.cast(label, tf.int64)
+    is_one_hot = label.shape.rank == 2 and label.shape[1] > 1
+    index = tf.argmax(label, axis=1) if is_one_hot else tf.cast(tf.reshape(label, [-1]), tf.int64)
     weight = tf.where(index <= max(weights), tf.gather(table, tf.minimum(index, max(weights))), 1.0)
     return features, label, weight * sample_weight[0] if sample_weight else weight
 

@@ -77,6 +77,28 @@ def one_step(model: keras.Model, strategy: tf.distribute.Strategy, method: str) 
     return step
 
 
+def trace_variables(model: keras.Model, batch: Any) -> None:
+    """Makes all variables that a custom `train_step` makes in its first call, on all replicas at once; runs nothing.
+
+    Args:
+        model: A compiled model; call this under the strategy that it was created under.
+        batch: Specification of a batch.
+    """
+
+    def building(optimizer: Any) -> Callable[..., None]:
+        def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+            if not optimizer.built and trainable_variables is not None:
+                with tf.init_scope():
+                    optimizer.build(list(trainable_variables))
+
+        return apply
+
+    with ExitStack() as stack:
+        for optimizer in optimizers_of(model):
+            stack.enter_context(_replaced(optimizer, "apply", building(optimizer)))
+        tf.function(lambda data: model.train_step(_without_optionals(data))).get_concrete_function(batch)
+
+
 def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str) -> Step:
     def replica_step(data: Any) -> Any:
         data = _without_optionals(data)

@@ -83,7 +83,8 @@ def test_a_finished_run_shows_its_results_without_training(workplace, trained):
 
 def test_every_command_that_is_printed_exists(workplace, trained):
     lines = distkeras(workplace, "train", "--config", "flowers.yaml").stdout.splitlines()
-    commands = [line.partition("python -m distkeras ")[2].split() for line in lines if "distkeras " in line]
+    program = "python -m distkeras "
+    commands = [line.partition(program)[2].split() for line in lines if program in line]
     assert [command[0] for command in commands] == ["predict", "runs"]
     (workplace / "unseen.csv").write_text("a,b\n0,0\n")
     for command in commands:

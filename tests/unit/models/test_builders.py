@@ -1,5 +1,6 @@
 """Networks by name, networks of the user's, and what is said when neither can be had."""
 
+import re
 import sys
 
 import keras
@@ -107,3 +108,22 @@ def test_initial_weights_of_an_application_are_its_bodys(tmp_path):
     body.save_weights(path)
     model = build("applications.MobileNetV3Small", num_outputs=9, weights=path)
     assert np.array_equal(model.get_weights()[0], body.get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("def build(**_):\n    return None", "The model function did not return a Keras model"),
+        ("def build(**_):\n    raise KeyError('x')", "could not be built: KeyError: 'x'"),
+        ("import no_such_module", "cannot be imported: ModuleNotFoundError"),
+        ("undefined", "cannot be imported: NameError"),
+        ("def build(:", "cannot be imported: SyntaxError"),
+    ],
+)
+def test_faults_of_a_users_builder_are_sentences(source, sentence, tmp_path, monkeypatch):
+    name = f"faulty_{abs(hash(source))}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        build(f"{name}:build", (5,))

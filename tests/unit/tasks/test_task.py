@@ -43,3 +43,10 @@ def test_class_outputs_become_names_and_probabilities():
 def test_regression_outputs_are_the_numbers():
     task = make_task(TaskSection(kind="tabular_regression"), np.array([0.5]), None, "d")
     assert task.decode(np.array([[1.5], [2.5]])) == {"prediction": pytest.approx([1.5, 2.5])}
+
+
+def test_logits_become_probabilities():
+    task = make_task(TaskSection(kind="tabular_classification"), np.array([0, 1]), ("no", "yes"), "d")
+    logits = np.array([[2.0, -1.0], [0.0, 0.0]])
+    assert task.decode(logits)["probability_no"].tolist() == pytest.approx([1 / (1 + np.exp(-3)), 0.5])
+    assert task.decode(np.array([[0.7, 0.3]]))["probability_no"].tolist() == [0.7]

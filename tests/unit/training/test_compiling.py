@@ -76,3 +76,20 @@ def test_a_model_that_its_builder_compiled_keeps_what_it_has():
     model.compile("sgd", "mean_absolute_error")
     compile_model(model, TrainingSection(), loss="mean_squared_error", metrics=(), jit_compile=False)
     assert model.loss == "mean_absolute_error"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "arguments"),
+    [
+        ("loss", "SparseCategoricalCrossentropy", {"from_logits": True}),
+        ("loss", "Huber", {"delta": 2.0}),
+        ("loss", "binary_crossentropy", {"label_smoothing": 0.1}),
+        ("metric", "TopKCategoricalAccuracy", {"k": 2}),
+        ("metric", "BinaryAccuracy", {"threshold": 0.3}),
+        ("metric", "AUC", {"num_thresholds": 10}),
+    ],
+)
+def test_a_loss_or_metric_takes_arguments(kind, name, arguments):
+    named = NamedObject(name=name, arguments=arguments)
+    section = TrainingSection(loss=named) if kind == "loss" else TrainingSection(metrics=[named])
+    assert compiled(section).compiled
