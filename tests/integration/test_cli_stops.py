@@ -50,7 +50,7 @@ def test_a_stop_during_imports_is_one_sentence_and_leaves_the_run_usable(
     assert json.loads(out)["status"] == expected
     assert err.splitlines() == [
         f"stopped: {name} came outside of training; what was committed is kept.",
-        "  fix: resume with: distkeras train --config long.yaml --json",
+        "  fix: resume with: python -m distkeras train --config long.yaml --json",
     ]
     assert status(folder) == expected
 
@@ -60,7 +60,7 @@ def test_a_run_that_was_stopped_twice_completes_with_the_same_command(folder):
     assert code == 130
     assert json.loads(out)["status"] == "interrupted"
     assert "stopped: The run was stopped by SIGINT and is committed." in err
-    assert "  fix: resume with: distkeras train --config long.yaml --json" in err.splitlines()
+    assert "  fix: resume with: python -m distkeras train --config long.yaml --json" in err.splitlines()
     code, _, err = stopped(folder, "epoch=", signal.SIGTERM)
     assert code == 75
     assert "stopped: The run was stopped by SIGTERM and is committed." in err
