@@ -6,7 +6,6 @@ directory is locked and the console is ours, because TensorFlow prints while it 
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -79,6 +78,7 @@ class LocalRun:
         """
         from distkeras.training import session
         from distkeras.training.checkpoints import load_latest
+        from distkeras.training.state import count_parameters
 
         record.require_same_data(self.directory, data.train.fingerprint, data.train.name)
         if not self.unfinished:
@@ -108,9 +108,7 @@ class LocalRun:
                 resume_command=shlex.join(record.this_command()),
                 callbacks=callbacks,
             )
-        # `count_params` refuses a model whose own `train_step` never called the model itself, such as a GAN.
-        num_parameters = sum(math.prod(weight.shape) for weight in trained.model.weights)
-        record.complete(self.directory, step=trained.step, num_parameters=num_parameters)
+        record.complete(self.directory, step=trained.step, num_parameters=count_parameters(trained.model))
         return trained
 
     @contextmanager

@@ -49,6 +49,7 @@ def _build(local: LocalRun, config: Config) -> dict[str, Any]:
     placement = local.place()
     from distkeras.training.experiment import open_experiment
     from distkeras.training.session import batch_plan, build
+    from distkeras.training.state import count_parameters
 
     local.progress.announce(f"opening the {config.data.source.kind} data")
     experiment = open_experiment(config)
@@ -58,7 +59,7 @@ def _build(local: LocalRun, config: Config) -> dict[str, Any]:
     return {
         "num_steps": plan.steps_per_epoch * config.training.epochs,
         "arithmetic": plan.describe(placement.topology),
-        "num_parameters": model.count_params(),
+        "num_parameters": count_parameters(model),
         "topology": placement.facts(),
         **experiment.facts(),
     }

@@ -64,8 +64,9 @@ def prepare(thing: Prepared, *, global_batch_size: int | None = None) -> Prepare
 
     Args:
         thing: A compiled model: its steps become those of the global batch, so that losses, clipping,
-            accumulation and custom train steps give the numbers of one device. Or a `tf.data.Dataset` of single
-            examples, which becomes one of global batches. Call it inside `scale`.
+            accumulation and custom train steps give the numbers of one device; BatchNormalization's moving
+            statistics, which each replica keeps for itself, are averaged whenever it is evaluated. Or a
+            `tf.data.Dataset` of single examples, which becomes one of global batches. Call it inside `scale`.
         global_batch_size: Examples of one step over all replicas; for data sets.
 
     Raises:

@@ -6,6 +6,7 @@ model built a second time has others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,14 @@ def capture(model: keras.Model) -> Arrays:
 def capture_weights(model: keras.Model) -> Arrays:
     """Copies the weights alone: what predicts, without what trains."""
     return {name: _copied(variable) for name, variable in _numbered("weights", model.weights).items()}
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Returns how many numbers the model's weights hold.
+
+    Keras's `count_params` refuses a model that was never called itself, such as a GAN with a `train_step`.
+    """
+    return sum(math.prod(weight.shape) for weight in model.weights)
 
 
 def optimizer_targets(model: keras.Model) -> list[list[int]]:

@@ -234,8 +234,10 @@ def _normaliser_factor(sample_weight: Any, mask: Any, reduction: str | None) -> 
     if reduction == "sum":
         return tf.math.divide_no_nan(1.0, _replica.share)
     if reduction == "mean_with_sample_weight" and sample_weight is not None:
-        weights = tf.cast(sample_weight, tf.float32)
-        local = tf.reduce_sum(weights if mask is None else weights * tf.cast(mask, tf.float32))
+        # Keras's own combination: weights (batch, 1) and a mask (batch,) must not become (batch, batch).
+        local = tf.reduce_sum(
+            keras_loss.apply_mask(tf.cast(sample_weight, tf.float32), mask, "float32", reduction)
+        )
     elif mask is not None:
         local = tf.reduce_sum(tf.cast(mask, tf.float32))
     else:
