@@ -234,7 +234,7 @@ class TrainingSection(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """The Keras dtype policy that the model is built under."""
     jit_compile: bool | Literal["auto"] = "auto"
-    """Whether XLA compiles the forward and backward pass; `auto`: on one GPU."""
+    """Whether XLA compiles the step; `auto`: on one GPU. Several replicas run without, whatever is set."""
     steps_per_execution: int | Literal["auto"] = "auto"
     """Steps that run inside one call into TensorFlow; `auto`: as many as still show every logging point."""
     early_stopping: EarlyStoppingSection | None = None
