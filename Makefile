@@ -4,7 +4,7 @@ PYTHON ?= $(shell for v in 3 3.12 3.13 3.11; do \
     && { echo python$$v; break; }; done)
 BIN := .venv/bin
 
-.PHONY: train test lint clean
+.PHONY: train test clean
 
 train: .venv/train
 	$(BIN)/distkeras train --config configs/digits.yaml
