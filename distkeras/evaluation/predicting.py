@@ -11,8 +11,9 @@ from distkeras.data.sources.base import Source
 from distkeras.distribution.reduction import average_replica_state
 from distkeras.training.callbacks import scalars
 from distkeras.training.execution import testing_chunk
+from distkeras.training.feeding import evaluation_batches
 from distkeras.training.loop import distributed, testing
-from distkeras.training.session import Trained, evaluation_batches
+from distkeras.training.session import Trained
 
 # Of one call into TensorFlow; only the progress of a terminal would need shorter ones.
 STEPS_PER_CALL = 100

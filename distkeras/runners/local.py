@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import keras
 
     from distkeras.training.experiment import Experiment
-    from distkeras.training.session import Placement, Trained, TrainingData
+    from distkeras.training.feeding import TrainingData
+    from distkeras.training.session import Placement, Trained
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ class LocalRun:
         """
         from distkeras.training import session
         from distkeras.training.checkpoints import load_latest
+        from distkeras.training.feeding import batch_plan
         from distkeras.training.state import count_parameters
 
         record.require_same_data(self.directory, data.train.fingerprint, data.train.name)
         if not self.unfinished:
             self.progress.announce(f"{self.directory.path} is complete; its weights are loaded")
             return session.load(self.settings, build_model, data, placement=placement, run=self.directory)
-        plan = session.batch_plan(self.settings, data)
+        plan = batch_plan(self.settings, data)
         num_steps = plan.steps_per_epoch * self.settings.training.epochs
         record.describe(
             self.directory,

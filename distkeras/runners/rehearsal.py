@@ -48,7 +48,8 @@ def _start(run: RunDirectory) -> str:
 def _build(local: LocalRun, config: Config) -> dict[str, Any]:
     placement = local.place()
     from distkeras.training.experiment import open_experiment
-    from distkeras.training.session import batch_plan, build
+    from distkeras.training.feeding import batch_plan
+    from distkeras.training.session import build
     from distkeras.training.state import count_parameters
 
     local.progress.announce(f"opening the {config.data.source.kind} data")

@@ -18,7 +18,8 @@ from distkeras.errors import ConfigError
 from distkeras.observability.run import Run
 from distkeras.runners.local import current_console, local_run
 from distkeras.runners.scaling import give_to_keras
-from distkeras.training.session import Trained, TrainingData
+from distkeras.training.feeding import TrainingData
+from distkeras.training.session import Trained
 
 _DECIDED_BY_COMPILE = (
     "training.optimizer",

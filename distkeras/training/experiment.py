@@ -20,7 +20,7 @@ from distkeras.models.builders import build_network
 from distkeras.tasks import Task, make_task
 from distkeras.topology import Topology
 from distkeras.training.compiling import compile_model
-from distkeras.training.session import TrainingData
+from distkeras.training.feeding import TrainingData
 
 ADAPT_BATCH_SIZE = 1024
 

@@ -6,9 +6,8 @@ The order of duties is `train`: place, build, resume, feed, fit, keep.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,14 +15,13 @@ import tensorflow as tf
 
 from distkeras.checkpoint.commit import commit
 from distkeras.checkpoint.writer import BackgroundWriter
-from distkeras.config.sections import InputSection, RunSettings
+from distkeras.config.sections import RunSettings
 from distkeras.data.batches import BatchPlan
-from distkeras.data.pipeline import evaluation_dataset, training_dataset
-from distkeras.data.sources.base import Source
+from distkeras.data.pipeline import evaluation_dataset
 from distkeras.distribution.devices import select_devices
 from distkeras.distribution.reduction import diverge_seeds
 from distkeras.distribution.strategy import make_strategy
-from distkeras.errors import CheckpointError, ConfigError, DataError
+from distkeras.errors import CheckpointError, ConfigError
 from distkeras.observability.progress import Progress
 from distkeras.observability.progress_line import Extent
 from distkeras.observability.run_directory import RunDirectory
@@ -34,7 +32,14 @@ from distkeras.training.callback_state import RestoredCallbacks
 from distkeras.training.callbacks import LogWriting
 from distkeras.training.checkpoints import Saved, files, load_latest
 from distkeras.training.committing import CommitPlan, Committer
-from distkeras.training.loop import TrainingLoop, Validation
+from distkeras.training.feeding import (
+    TrainingData,
+    batch_plan,
+    require_same_kind,
+    training_batches,
+    validation_batches,
+)
+from distkeras.training.loop import TrainingLoop
 from distkeras.training.schedule import ChunkSize, Cursor, logging_interval
 from distkeras.training.state import capture_weights, restore, restore_weights
 from distkeras.training.step import trace_variables
@@ -59,27 +64,6 @@ class Placement:
         """Returns what the run's manifest says of the topology."""
         numbers = {"num_replicas": self.topology.num_replicas, "world_size": self.topology.world_size}
         return {"kind": "local", "device": "gpu" if self.on_gpu else "cpu", **numbers}
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a model is trained on.
-
-    Attributes:
-        train: The training examples.
-        validation: Examples that are evaluated after each epoch, or None.
-        input: How examples become batches.
-    """
-
-    train: Source
-    validation: Source | None = None
-    input: InputSection = field(default_factory=InputSection)
-
-    def facts(self) -> dict[str, Any]:
-        """Returns what the run's manifest says of the data."""
-        sources = {"train": self.train, "validation": self.validation}
-        counts = {name: source.num_examples for name, source in sources.items() if source is not None}
-        return {"fingerprint": self.train.fingerprint, "num_examples": sum(counts.values()), **counts}
 
 
 @dataclass(frozen=True)
@@ -113,11 +97,6 @@ def place(settings: RunSettings) -> Placement:
     topology = Topology(num_local_replicas=len(devices))
     topology.per_replica_batch_size(settings.training.global_batch_size)
     return Placement(make_strategy(devices), topology, on_gpu="GPU" in devices[0])
-
-
-def batch_plan(settings: RunSettings, data: TrainingData) -> BatchPlan:
-    """Returns how an epoch of the training data is cut into steps."""
-    return BatchPlan(data.train.num_examples, settings.training.global_batch_size, data.input.remainder)
 
 
 def build(
@@ -205,7 +184,7 @@ def train(
     plan = batch_plan(settings, data)
     progress.announce(plan.describe(placement.topology))
     model = build(build_model, settings, data, placement)
-    _require_same_kind(data)
+    require_same_kind(data)
     _require_known_monitor(settings, model, has_validation=data.validation is not None)
     callbacks = [*callbacks, *_early_stopping(settings)]
     stop = StopRequest()
@@ -232,9 +211,9 @@ def train(
             strategy=placement.strategy,
             cursor=cursor,
             epochs=cursor.epoch if stopped_early else settings.training.epochs,
-            dataset=_training_batches(settings, data, plan, placement.topology, cursor.step),
+            dataset=training_batches(settings, data, plan, placement.topology, cursor.step),
             examples_in_step=plan.examples_in_step,
-            validation=_validation(settings, data, placement.topology),
+            validation=validation_batches(settings, data, placement.topology),
             jit_compile=uses_xla(settings, placement),
             deterministic=settings.deterministic,
             chunk_size=_chunk_size(settings),
@@ -332,66 +311,6 @@ def _require_known_monitor(settings: RunSettings, model: keras.Model, *, has_val
             received=section.monitor,
             remedy=(f"did you mean {near[0]!r}? " if near else "") + f"use one of {', '.join(known)}",
         )
-
-
-def _require_same_kind(data: TrainingData) -> None:
-    """Validation examples of another shape would be found out after a whole epoch."""
-    if data.validation is None:
-        return
-    train, validation = _kind(data.train, data.input), _kind(data.validation, data.input)
-    if train != validation:
-        raise DataError(
-            "The validation examples are of another shape or type than the training examples.",
-            place=data.validation.name,
-            received=validation,
-            remedy=f"make them as those of {data.train.name}: {train}",
-        )
-
-
-def _kind(source: Source, input: InputSection) -> Any:
-    spec: Any = evaluation_dataset(source, Topology(), global_batch_size=1, image=input.image).element_spec
-    return tf.nest.map_structure(lambda leaf: (leaf.dtype.name, *leaf.shape[1:]), spec[:2])
-
-
-def _training_batches(
-    settings: RunSettings, data: TrainingData, plan: BatchPlan, topology: Topology, start_step: int
-) -> tf.data.Dataset:
-    batches = training_dataset(
-        data.train,
-        plan,
-        topology,
-        seed=settings.seed,
-        shuffle=data.input.shuffle,
-        start_step=start_step,
-        image=data.input.image,
-    )
-    weights = settings.training.class_weight
-    return batches if weights is None else batches.map(partial(_with_class_weight, weights))
-
-
-def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, *sample_weight: Any) -> Any:
-    """Multiplies each example's weight by its class's; classes that are not named have weight 1, as in Keras."""
-    table = tf.ones(max(weights) + 1)
-    table = tf.tensor_scatter_nd_update(table, [[index] for index in weights], list(weights.values()))
-    is_one_hot = label.shape.rank == 2 and label.shape[1] > 1
-    index = tf.argmax(label, axis=1) if is_one_hot else tf.cast(tf.reshape(label, [-1]), tf.int64)
-    weight = tf.where(index <= max(weights), tf.gather(table, tf.minimum(index, max(weights))), 1.0)
-    return features, label, weight * sample_weight[0] if sample_weight else weight
-
-
-def _validation(settings: RunSettings, data: TrainingData, topology: Topology) -> Validation | None:
-    if data.validation is None:
-        return None
-    return evaluation_batches(data.validation, settings.training.global_batch_size, data.input, topology)
-
-
-def evaluation_batches(
-    source: Source, global_batch_size: int, input: InputSection, topology: Topology
-) -> Validation:
-    """Returns a source's batches for `evaluate` and `predict`: in order, each example exactly once a pass."""
-    batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size, image=input.image)
-    num_steps = int(batches.cardinality()) // topology.num_local_replicas
-    return Validation(batches.repeat(), num_steps)
 
 
 def _announce_resume(saved: Saved, progress: Progress) -> None:
