@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from distkeras.checkpoint.writer import BackgroundWriter
-from distkeras.distribution.reduction import average_replica_state
 from distkeras.training.callback_state import capture_callbacks, plain_attributes
 from distkeras.training.checkpoints import files
 from distkeras.training.schedule import Cursor
@@ -42,7 +40,7 @@ class Committer(keras.callbacks.Callback):
         plan: How often.
         cursor: Where training stands.
         epochs: Epochs of the run.
-        strategy: What the model was created under.
+        average: Gives every replica the mean of the state that each keeps for itself.
         callbacks: Callbacks whose memory belongs to the state.
         writer: What commits in the background.
     """
@@ -53,13 +51,13 @@ class Committer(keras.callbacks.Callback):
         *,
         cursor: Cursor,
         epochs: int,
-        strategy: tf.distribute.Strategy,
+        average: Callable[[], None],
         callbacks: Sequence[keras.callbacks.Callback],
         writer: BackgroundWriter,
     ) -> None:
         super().__init__()
         self._plan, self._cursor, self._epochs = plan, cursor, epochs
-        self._strategy, self._callbacks, self._writer = strategy, callbacks, writer
+        self._average, self._callbacks, self._writer = average, callbacks, writer
         self._arguments = [plain_attributes(callback) for callback in callbacks]
 
     def after_chunk(self) -> None:
@@ -89,7 +87,7 @@ class Committer(keras.callbacks.Callback):
         Raises:
             TrainingError: If a weight is not a finite number; nothing is committed then.
         """
-        average_replica_state(self.model, self._strategy)
+        self._average()
         step = self._cursor.step
         plain, arrays = capture_callbacks(self._callbacks, self._arguments)
         arrays |= capture(self.model)

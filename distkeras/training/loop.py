@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distkeras.distribution.reduction import average_replica_state
 from distkeras.observability.timers import StepTimer
 from distkeras.training.callbacks import LoggingPointCallbacks
 from distkeras.training.execution import TestingChunk, testing_chunk, training_chunk
@@ -53,6 +52,7 @@ class TrainingLoop:
         timer: What measures the steps.
         epoch_metrics: State of the running metrics where training resumes inside an epoch, by name as
             `state.capture` has it; else None.
+        average: Gives every replica the mean of the state that each keeps for itself; called at the end of epochs.
         after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches.
     """
 
@@ -68,6 +68,7 @@ class TrainingLoop:
     chunk_size: ChunkSize = field(default_factory=ChunkSize)
     timer: StepTimer = field(default_factory=StepTimer)
     epoch_metrics: Mapping[str, np.ndarray] | None = None
+    average: Callable[[], None] = lambda: None
     after_chunk: Callable[[], None] = lambda: None
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
@@ -103,7 +104,7 @@ class TrainingLoop:
         while cursor.step < end:
             logs = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
             if cursor.at_epoch_end:
-                average_replica_state(self.model, self.strategy)
+                self.average()
             self.after_chunk()
         return logs
 

@@ -19,7 +19,7 @@ from distkeras.config.sections import RunSettings
 from distkeras.data.batches import BatchPlan
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.distribution.devices import select_devices
-from distkeras.distribution.reduction import diverge_seeds
+from distkeras.distribution.reduction import averaging, diverge_seeds
 from distkeras.distribution.strategy import make_strategy
 from distkeras.errors import CheckpointError, ConfigError
 from distkeras.observability.progress import Progress
@@ -190,13 +190,14 @@ def train(
     stop = StopRequest()
     cursor = _cursor(settings, plan, saved)
     timer = StepTimer()
+    average = averaging(model, placement.strategy)  # traced once, for epochs and commits alike
     commits = CommitPlan(settings.checkpoint.every_epochs, stop, resume_command, {"seed": settings.seed})
     with BackgroundWriter(run.checkpoints, keep=settings.checkpoint.keep) as background:
         committer = Committer(
             commits,
             cursor=cursor,
             epochs=settings.training.epochs,
-            strategy=placement.strategy,
+            average=average,
             callbacks=callbacks,
             writer=background,
         )
@@ -219,6 +220,7 @@ def train(
             chunk_size=_chunk_size(settings),
             timer=timer,
             epoch_metrics=saved.arrays if saved and not cursor.at_epoch_end else None,
+            average=average,
             after_chunk=committer.after_chunk,
         )
         progress.begin(_extent(settings, cursor, placement))
