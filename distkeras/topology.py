@@ -8,6 +8,21 @@ from distkeras.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker process among several: what starts it says where the others are.
+
+    Attributes:
+        addresses: `host:port` of each worker, by rank. The ports are free on their hosts until the workers take them.
+        rank: Index of this worker.
+        num_threads: Threads that one TensorFlow operation may use; 0: one for each core.
+    """
+
+    addresses: tuple[str, ...]
+    rank: int
+    num_threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The place of this worker process in the run.
 

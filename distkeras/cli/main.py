@@ -10,6 +10,7 @@ from distkeras import __version__
 from distkeras.cli.config_commands import config_app
 from distkeras.cli.doctor_command import doctor
 from distkeras.cli.init_command import init
+from distkeras.cli.launch_command import launch_app
 from distkeras.cli.model_commands import evaluate, predict, report
 from distkeras.cli.runs_commands import runs_app
 from distkeras.cli.train_command import train
@@ -44,6 +45,7 @@ for verb in (doctor, init, train, evaluate, predict, report):
     app.command()(verb)
 app.add_typer(config_app)
 app.add_typer(runs_app)
+app.add_typer(launch_app)
 
 
 def main() -> None:

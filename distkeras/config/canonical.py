@@ -21,6 +21,11 @@ FREE_KEYS: Final = (
     "topology.replicas",
     "topology.devices",
     "topology.kind",
+    "topology.workers",
+    "topology.resources_per_worker",
+    "topology.placement",
+    "topology.max_failures",
+    "topology.timeout_seconds",
     "training.epochs",
     "training.steps_per_execution",
     # Where data lies may change; what it is may not, and that is the fingerprint's to say.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from distkeras.config.keys import Key
 from distkeras.config.problems import Problem, is_related, show
-from distkeras.config.sections import Config, CsvSource, ImageSection, ParquetSource
+from distkeras.config.sections import Config, CsvSource, ImageSection, ParquetSource, TopologySection
 
 Rule = Callable[[Config], Iterator[Problem]]
 
@@ -79,11 +79,33 @@ def _monitored_metric_exists(config: Config) -> Iterator[Problem]:
         yield Problem(("training", "early_stopping", "monitor"), text)
 
 
+def _topology_fits_its_kind(config: Config) -> Iterator[Problem]:
+    topology = config.topology
+    kinds = {
+        "replicas": ("local",),
+        "workers": ("processes", "ray"),
+        "resources_per_worker": ("ray",),
+        "placement": ("ray",),
+    }
+    for name, allowed in kinds.items():
+        if topology.kind not in allowed and getattr(topology, name) != getattr(TopologySection(), name):
+            text = f"only for topology.kind {' or '.join(allowed)}, and it is {topology.kind}; remove it"
+            yield Problem(("topology", name), text)
+    if isinstance(topology.workers, tuple):
+        least, most = topology.workers
+        if topology.kind == "processes":
+            text = "a range is only for topology.kind ray; name one number of workers"
+            yield Problem(("topology", "workers"), text)
+        elif least > most:
+            yield Problem(("topology", "workers"), f"{least} is more than {most}; write [least, most]")
+
+
 RULES: dict[Rule, tuple[str, ...]] = {
     _parts_leave_training_data: ("data.split", "data.validation", "data.test"),
     _image_options_need_images: ("data.image", "task.kind"),
     _regression_has_no_classes: ("task", "training.class_weight"),
     _class_weights_fit_the_classes: ("task", "training.class_weight"),
     _label_is_no_feature: ("data.source", "data.validation", "data.test"),
+    _topology_fits_its_kind: ("topology",),
     _monitored_metric_exists: ("training.early_stopping", "data.validation", "data.split"),
 }

@@ -242,15 +242,30 @@ class TrainingSection(Section):
 
 
 class TopologySection(Section):
-    """On which devices."""
+    """On which devices, and in how many processes."""
 
-    kind: Literal["local"] = "local"
-    """`local`: this process, on one or more devices of this machine."""
+    kind: Literal["local", "processes", "ray"] = "local"
+    """`local`: this process, on one or more devices of this machine. `processes`: several worker processes on this
+    machine, each with one device. `ray`: worker processes on a Ray cluster, each with one device."""
     devices: Literal["auto", "cpu", "gpu"] = "auto"
     """`auto`: GPUs where there are any, else the CPU."""
     replicas: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
-    """Copies of the model, one a device; `auto`: every GPU, or one on the CPU. On the CPU more than one makes
-    logical devices, which is for tests, not for speed."""
+    """Kind `local`: copies of the model, one a device; `auto`: every GPU, or one on the CPU. On the CPU more than one
+    makes logical devices, which is for tests, not for speed."""
+    workers: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 1
+    """Kinds `processes` and `ray`: number of workers. Kind `ray`: or `[least, most]`, as many as the cluster has room
+    for; the global batch stays the same."""
+    resources_per_worker: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Kind `ray`: what each worker holds of the cluster, such as `{CPU: 4, memory: 8.0e9}`; one CPU, and one GPU
+    where devices are GPUs, unless they are named here."""
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    """Kind `ray`: whether workers share machines (PACK) or not (SPREAD); STRICT: or do not start."""
+    max_failures: int = Field(default=3, ge=0)
+    """Kinds `processes` and `ray`: how often lost workers are replaced, from the last commit, before the run fails."""
+    timeout_seconds: float = Field(default=300.0, gt=0)
+    """Longest that a worker waits for the others in one operation."""
+    reduction: Literal["full", "bfloat16"] = "full"
+    """What gradients cross the network as, between workers: the precision they have, or half the bytes of float32."""
     sync_batch_norm: bool = False
     """Whether BatchNormalization uses the global batch's statistics rather than each replica's own."""
 

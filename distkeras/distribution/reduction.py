@@ -8,19 +8,35 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from distkeras.distribution.gradients import sum_gradients
+from distkeras.distribution.strategy import WorkerStrategy, replicas_of
+
 # Odd, so that multiples of it stay distinct in 32 bits (2**32 divided by the golden ratio).
 SEED_STRIDE = 0x9E3779B1
 
 
 def all_reduce_sum(tensor: Any) -> Any:
-    """Returns the sum of a tensor (or a list of tensors) over replicas. Collective: every replica must call this."""
+    """Returns the sum of a tensor (or a list of tensors) over replicas. Collective: every replica must call this.
+
+    Call it inside the strategy's `run`.
+    """
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+    if not isinstance(context.strategy, WorkerStrategy):
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+    collectives = context.strategy.collectives
+    return collectives.sum_all(tensor) if isinstance(tensor, list) else collectives.sum(tensor)
 
 
-def share_of(num_examples: tf.Tensor) -> tf.Tensor:
-    """Returns this replica's share of the global batch, float32 in [0, 1]; the shares sum to 1. Collective."""
-    local = tf.cast(num_examples, tf.float32)
+def share_of(features: tf.Tensor) -> tf.Tensor:
+    """Returns this replica's share of the global batch, float32 in [0, 1]; the shares sum to 1. Collective.
+
+    Args:
+        features: Any tensor of the batch. Where its first dimension is known while a graph is traced, it is the same
+            on all replicas, and nothing is sent.
+    """
+    if features.shape[0] is not None and not tf.executing_eagerly():
+        return tf.constant(1 / replicas_of(tf.distribute.get_strategy()))
+    local = tf.cast(tf.shape(features)[0], tf.float32)
     return tf.math.divide_no_nan(local, all_reduce_sum(local))
 
 
@@ -35,10 +51,17 @@ def reduce_gradients(gradients: Sequence[Any], share: tf.Tensor) -> list[Any]:
     present = [index for index, gradient in enumerate(gradients) if gradient is not None]
     reduced: list[Any] = list(gradients)
     if present:
-        sums = all_reduce_sum([_scale(gradients[index], share) for index in present])
+        sums = _sum_over_replicas([_scale(gradients[index], share) for index in present])
         for index, gradient in zip(present, sums, strict=True):
             reduced[index] = gradient
     return reduced
+
+
+def _sum_over_replicas(gradients: list[Any]) -> list[Any]:
+    strategy = tf.distribute.get_replica_context().strategy
+    if isinstance(strategy, WorkerStrategy):
+        return sum_gradients(strategy.collectives, gradients, strategy.reduction_dtype)
+    return all_reduce_sum(gradients)
 
 
 def _scale(gradient: Any, share: tf.Tensor) -> Any:
@@ -59,9 +82,9 @@ def average_replica_state(model: keras.Model, strategy: tf.distribute.Strategy) 
 def averaging(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[], None]:
     """Returns `average_replica_state` for one built model, traced at its first call and not again."""
     state = [variable.value for variable in replica_state(model)]
-    if not state or strategy.num_replicas_in_sync == 1:
+    if not state or replicas_of(strategy) == 1:
         return lambda: None
-    function = _average(state)
+    function = _average(state, replicas_of(strategy))
     return lambda: strategy.run(function)
 
 
@@ -74,19 +97,16 @@ def replica_state(model: keras.Model) -> list[Any]:
     return [variable for variable in variables if keras.backend.is_float_dtype(variable.dtype)]
 
 
-def _average(variables: list[Any]) -> Any:
+def _average(variables: list[Any], num_replicas: int) -> Any:
     def average() -> None:
-        context = tf.distribute.get_replica_context()
-        means = context.all_reduce(
-            tf.distribute.ReduceOp.MEAN, [variable.read_value() for variable in variables]
-        )
-        for variable, mean in zip(variables, means, strict=True):
-            variable.assign(mean)
+        sums = all_reduce_sum([variable.read_value() for variable in variables])
+        for variable, total in zip(variables, sums, strict=True):
+            variable.assign(total / num_replicas)
 
     return tf.function(average)
 
 
-def diverge_seeds(model: keras.Model, strategy: tf.distribute.Strategy, first_replica: int = 0) -> None:
+def diverge_seeds(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     """Gives each replica's random layers a seed of their own, so that Dropout masks differ between replicas.
 
     Replica zero keeps the seed it has: what is committed is its state, and this call makes the others' from it.
@@ -94,16 +114,21 @@ def diverge_seeds(model: keras.Model, strategy: tf.distribute.Strategy, first_re
     Args:
         model: A model whose variables live under `strategy`.
         strategy: The strategy.
-        first_replica: Global index of this worker's first replica.
     """
     states = [variable.value for variable in model.variables if "seed_generator_state" in variable.path]
 
     def shift() -> None:
-        replica = first_replica + tf.distribute.get_replica_context().replica_id_in_sync_group
+        replica = _replica_index(strategy)
         for state in states:
             value = state.read_value()
             offset = tf.cast(replica, value.dtype) * tf.constant(SEED_STRIDE, value.dtype)
             state.assign(tf.stack([value[0] + offset, *tf.unstack(value[1:])]))
 
-    if states and strategy.num_replicas_in_sync > 1:
+    if states and replicas_of(strategy) > 1:
         strategy.run(tf.function(shift))
+
+
+def _replica_index(strategy: tf.distribute.Strategy) -> Any:
+    if isinstance(strategy, WorkerStrategy):
+        return strategy.topology.rank
+    return tf.distribute.get_replica_context().replica_id_in_sync_group

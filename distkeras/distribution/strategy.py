@@ -1,4 +1,7 @@
-"""Replicas on the devices of one process: TensorFlow's MirroredStrategy, with Keras's arithmetic left local."""
+"""How the replicas of a run are arranged: on the devices of one process, or one in each of several processes.
+
+Both are TensorFlow strategies under which Keras creates its variables, with Keras's arithmetic left local.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,13 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import tensorflow as tf
+
+from distkeras.distribution.collectives import Collectives, connect
+from distkeras.topology import Topology, Worker
+
+# Small enough that the first bucket leaves early, large enough that sending it is not all start-up: between two
+# processes of one machine 4 MB take 14 ms, and the smallest sum 1.1 ms (2026-11-21, 2 cores, gRPC ring).
+BUCKET_BYTES = 4 * 1024**2
 
 
 class ReplicaStrategy(tf.distribute.MirroredStrategy):
@@ -22,6 +32,7 @@ class ReplicaStrategy(tf.distribute.MirroredStrategy):
         on_gpu = all("GPU" in device for device in devices)
         operations = tf.distribute.NcclAllReduce() if on_gpu else tf.distribute.ReductionToOneDevice()
         self._counting_as_one = False
+        self.num_replicas = len(devices)
         super().__init__(list(devices), cross_device_ops=operations)
 
     @property
@@ -37,6 +48,50 @@ class ReplicaStrategy(tf.distribute.MirroredStrategy):
             yield
         finally:
             self._counting_as_one = False
+
+
+class WorkerStrategy(tf.distribute.OneDeviceStrategy):
+    """One replica in this process, and the others in processes of their own.
+
+    To Keras it is one device; what crosses processes is `collectives`, called by this package alone.
+
+    Args:
+        worker: This process's place among the workers.
+        device: This worker's device, such as `GPU:0`.
+        timeout_seconds: Longest wait for the other workers in one operation.
+        reduction_dtype: What gradients are sent as; None: as they are.
+
+    Raises:
+        ResourceError: If the workers do not meet.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        device: str,
+        *,
+        timeout_seconds: float,
+        reduction_dtype: tf.DType | None = None,
+    ) -> None:
+        task = connect(worker)
+        super().__init__(f"{task}/device:{device}")
+        self.reduction_dtype = reduction_dtype
+        self.topology = Topology(world_size=len(worker.addresses), rank=worker.rank)
+        self.collectives = Collectives(
+            self.topology.world_size,
+            f"{task}/device:{device}",
+            timeout_seconds=timeout_seconds,
+            bucket_bytes=BUCKET_BYTES,
+        )
+
+
+def replicas_of(strategy: tf.distribute.Strategy) -> int:
+    """Returns the number of replicas over all workers."""
+    if isinstance(strategy, WorkerStrategy):
+        return strategy.topology.num_replicas
+    if isinstance(strategy, ReplicaStrategy):
+        return strategy.num_replicas
+    return strategy.num_replicas_in_sync
 
 
 def make_strategy(devices: Sequence[str]) -> tf.distribute.Strategy:

@@ -16,7 +16,7 @@ from distkeras.observability.console import owned_console
 from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
-from distkeras.runners.local import LocalRun
+from distkeras.runners.attempt import Attempt
 from distkeras.runners.record import require_same_data
 
 if TYPE_CHECKING:
@@ -87,25 +87,27 @@ def opened_run(
         stack.enter_context(rank_log(log, 0))
         console = stack.enter_context(owned_console(log))
         progress = stack.enter_context(Progress(console.stderr, quiet=quiet))
-        yield _open(config, LocalRun(config, run, False, console, progress))
+        yield _open(config, Attempt(config, run, False, console, progress, command=""))
 
 
-def _open(config: Config, local: LocalRun) -> OpenedRun:
-    placement = local.place()
+def _open(config: Config, attempt: Attempt) -> OpenedRun:
+    placement = attempt.place()
     from distkeras.training.experiment import open_experiment
     from distkeras.training.session import load
 
-    local.progress.announce(f"opening the {config.data.source.kind} data of the run")
+    attempt.progress.announce(f"opening the {config.data.source.kind} data of the run")
     experiment = open_experiment(config)
     train = experiment.splits.train
-    require_same_data(local.directory, train.fingerprint, train.name)
-    trained = load(config, experiment.build_model, experiment.data, placement=placement, run=local.directory)
-    manifest = local.directory.read_manifest()
+    require_same_data(attempt.directory, train.fingerprint, train.name)
+    trained = load(
+        config, experiment.build_model, experiment.data, placement=placement, run=attempt.directory
+    )
+    manifest = attempt.directory.read_manifest()
     if manifest["status"] != "completed":
-        local.progress.announce(
+        attempt.progress.announce(
             f"the run is {manifest['status']}: the weights of its last commit are used, step {trained.step}"
         )
-    return OpenedRun(config, local.directory, local.progress, experiment, trained)
+    return OpenedRun(config, attempt.directory, attempt.progress, experiment, trained)
 
 
 def _check_same_run(run: RunDirectory, config: Config) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from distkeras.config import Config, identity
+from pathlib import Path
+
+from distkeras.config import Config, config_from_mapping, identity
+from distkeras.config.canonical import to_mapping
 from distkeras.errors import MissingDependencyError
 from distkeras.evaluation.outcome import Outcome, read_outcome
 from distkeras.observability.report import write_report
 from distkeras.observability.run_directory import RunDirectory
-from distkeras.runners.local import LocalRun, local_run, train_config
+from distkeras.runners.attempt import Attempt
+from distkeras.runners.group import run_group
+from distkeras.runners.local import local_run, train_config
 from distkeras.runners.stoppable import stoppable
+from distkeras.runners.workers import WorkerTask, worker_attempt
+from distkeras.topology import Worker
 
 
 def complete_run(config: Config, *, quiet: bool = False) -> Outcome:
@@ -20,16 +27,26 @@ def complete_run(config: Config, *, quiet: bool = False) -> Outcome:
         DistkerasError: What went wrong, by kind.
     """
     # Inside the run's record, so that it says why the attempt ended.
-    with local_run(config, identity(config), quiet=quiet) as local, stoppable():
-        if local.unfinished or not _is_tested(local.directory, config):
-            _train_and_test(local, config)
+    with local_run(config, identity(config), quiet=quiet) as attempt, stoppable():
+        if not attempt.unfinished and _is_tested(attempt.directory, config):
+            attempt.progress.announce(f"{attempt.directory.path} is complete: nothing is left to train")
+        elif config.topology.kind == "local":
+            _train_and_test(attempt, config)
         else:
-            local.progress.announce(f"{local.directory.path} is complete: nothing is left to train")
+            run_group(attempt, f"{__name__}:work", {"config": to_mapping(config)})
+        attempt.progress.close()
         try:
-            write_report(local.directory)
+            write_report(attempt.directory)
         except MissingDependencyError as error:
-            local.progress.announce(f"no report: {error.problem} {error.remedy}")
-    return read_outcome(local.directory)
+            attempt.progress.announce(f"no report: {error.problem} {error.remedy}")
+    return read_outcome(attempt.directory)
+
+
+def work(task: WorkerTask, worker: Worker) -> None:
+    """Trains and tests a config as one of several workers. Collective."""
+    config = config_from_mapping(task.payload["config"], origin=task.directory, base_folder=Path.cwd())
+    with worker_attempt(config, task, worker) as attempt:
+        _train_and_test(attempt, config)
 
 
 def _is_tested(run: RunDirectory, config: Config) -> bool:
@@ -40,16 +57,19 @@ def _keeps_test_data(config: Config) -> bool:
     return config.data.test is not None or config.data.split.test > 0
 
 
-def _train_and_test(local: LocalRun, config: Config) -> None:
-    trained, experiment = train_config(local, config)
-    local.progress.close()
+def _train_and_test(attempt: Attempt, config: Config) -> None:
+    trained, experiment = train_config(attempt, config)
+    attempt.progress.close()
     from distkeras.evaluation.evaluation import evaluate
 
     if experiment.splits.test is None:
-        local.progress.announce("no test: the config keeps no data for it (data.split.test)")
+        attempt.progress.announce("no test: the config keeps no data for it (data.split.test)")
         return
-    local.progress.announce(f"testing on {experiment.splits.test.num_examples:,} examples")
+    attempt.progress.announce(f"testing on {experiment.splits.test.num_examples:,} examples")
     try:
-        local.directory.write_evaluation(evaluate(trained, experiment))
+        evaluation = evaluate(trained, experiment)
     except MissingDependencyError as error:
-        local.progress.announce(f"no test: {error.problem} {error.remedy}")
+        attempt.progress.announce(f"no test: {error.problem} {error.remedy}")
+        return
+    if attempt.writes:
+        attempt.directory.write_evaluation(evaluation)

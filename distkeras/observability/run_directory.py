@@ -72,6 +72,11 @@ class RunDirectory:
         return self.path / "logs"
 
     @property
+    def stop_path(self) -> Path:
+        """Asks the workers to stop, where it exists: it holds a signal's number."""
+        return self.path / "stop"
+
+    @property
     def report_path(self) -> Path:
         """The report as one HTML page."""
         return self.path / "report.html"
@@ -84,6 +89,15 @@ class RunDirectory:
     def log_path(self, rank: int) -> Path:
         """Returns the log file of one worker."""
         return self.logs / f"rank-{rank}.log"
+
+    def error_path(self, rank: int) -> Path:
+        """Returns the file in which one worker says why it failed."""
+        return self.logs / f"rank-{rank}.error.json"
+
+    @property
+    def relay_path(self) -> Path:
+        """What rank zero tells the process that started it, to be shown there."""
+        return self.logs / "progress.jsonl"
 
     def create(self) -> None:
         """Makes the directory and the ones inside it; those that exist are kept.

@@ -8,128 +8,31 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distkeras.config import Config, dump_yaml
 from distkeras.config.sections import RunSettings
-from distkeras.errors import DataError, DistkerasError, ResourceError
+from distkeras.errors import ResourceError
 from distkeras.observability.atomic_files import write_bytes
 from distkeras.observability.console import OwnedConsole, owned_console
-from distkeras.observability.environment import package_versions
 from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
-from distkeras.observability.writers import JsonLinesWriter, TensorBoardWriter, Writers
 from distkeras.runners import record
+from distkeras.runners.attempt import Attempt
 
 if TYPE_CHECKING:
-    import keras
-
     from distkeras.training.experiment import Experiment
-    from distkeras.training.feeding import TrainingData
-    from distkeras.training.session import Placement, Trained
-
-
-@dataclass(frozen=True)
-class LocalRun:
-    """A run directory that this process holds, and the console it speaks through.
-
-    Attributes:
-        settings: The run's settings.
-        directory: Its directory.
-        unfinished: Whether there is anything left to train.
-        console: Where results and errors go while libraries print into the log.
-        progress: Where everything else goes.
-    """
-
-    settings: RunSettings
-    directory: RunDirectory
-    unfinished: bool
-    console: OwnedConsole
-    progress: Progress
-
-    def place(self) -> Placement:
-        """Imports TensorFlow, which takes seconds, seeds the process and chooses its devices.
-
-        Raises:
-            ResourceError: If the machine lacks the devices.
-            ConfigError: If the global batch does not divide by the replicas.
-        """
-        version = package_versions(["tensorflow", "tensorflow-cpu"])
-        self.progress.announce(f"importing TensorFlow {next(iter(version.values()), '')}".rstrip())
-        from distkeras.training.session import place
-
-        return place(self.settings)
-
-    def train(
-        self,
-        build_model: Callable[[], keras.Model],
-        data: TrainingData,
-        placement: Placement,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> Trained:
-        """Trains to the end, from the last commit where there is one; a finished run's weights are loaded.
-
-        Raises:
-            DistkerasError: What went wrong, by kind.
-        """
-        from distkeras.training import session
-        from distkeras.training.checkpoints import load_latest
-        from distkeras.training.feeding import batch_plan
-        from distkeras.training.state import count_parameters
-
-        record.require_same_data(self.directory, data.train.fingerprint, data.train.name)
-        if not self.unfinished:
-            self.progress.announce(f"{self.directory.path} is complete; its weights are loaded")
-            return session.load(self.settings, build_model, data, placement=placement, run=self.directory)
-        plan = batch_plan(self.settings, data)
-        num_steps = plan.steps_per_epoch * self.settings.training.epochs
-        record.describe(
-            self.directory,
-            num_steps=num_steps,
-            arithmetic=plan.describe(placement.topology),
-            topology=placement.facts(),
-            data=data.facts(),
-        )
-        saved = load_latest(self.directory.checkpoints)
-        self.directory.truncate_metrics(saved.step if saved else 0)
-        with self._writers(saved.step if saved else 0) as writers, _explained(data, self.settings):
-            trained = session.train(
-                self.settings,
-                build_model,
-                data,
-                placement=placement,
-                run=self.directory,
-                saved=saved,
-                progress=self.progress,
-                writer=writers,
-                resume_command=shlex.join(record.this_command()),
-                callbacks=callbacks,
-            )
-        record.complete(self.directory, step=trained.step, num_parameters=count_parameters(trained.model))
-        return trained
-
-    @contextmanager
-    def _writers(self, step: int) -> Generator[Writers]:
-        writers: list[Any] = [JsonLinesWriter(self.directory.metrics_path)]
-        if self.settings.logging.tensorboard and find_spec("tensorboard") is not None:
-            writers.append(TensorBoardWriter(self.directory.events, start_step=step))
-        together = Writers(writers)
-        try:
-            yield together
-        finally:
-            together.close()
+    from distkeras.training.session import Trained
 
 
 @contextmanager
 def local_run(
     settings: RunSettings, digest: str, *, console: OwnedConsole | None = None, quiet: bool = False
-) -> Generator[LocalRun]:
-    """Holds a run directory for one attempt, and writes down how the attempt ended.
+) -> Generator[Attempt]:
+    """Holds a run directory while it is trained, here or by workers, and writes down how the attempt ended.
 
     Args:
         settings: The run's settings; they name its directory.
@@ -153,7 +56,7 @@ def local_run(
         ours = console or stack.enter_context(owned_console(directory.log_path(0)))
         progress = stack.enter_context(Progress(ours.stderr, quiet=quiet))
         try:
-            yield LocalRun(settings, directory, unfinished, ours, progress)
+            yield Attempt(settings, directory, unfinished, ours, progress, shlex.join(who.command))
         except BaseException as error:
             with suppress(ResourceError):  # a full disk that ended the run must not hide why it ended
                 record.fail(directory, error)
@@ -165,52 +68,20 @@ def current_console() -> OwnedConsole:
     return OwnedConsole(sys.stdout, sys.stderr)
 
 
-def train_config(local: LocalRun, config: Config) -> tuple[Trained, Experiment]:
-    """Opens what a config describes and trains it.
+def train_config(attempt: Attempt, config: Config) -> tuple[Trained, Experiment]:
+    """Opens what a config describes and trains it. Collective.
 
     Raises:
         DistkerasError: What went wrong, by kind.
     """
-    write_bytes(local.directory.config_path, dump_yaml(config).encode())
-    placement = local.place()
+    if attempt.writes:
+        write_bytes(attempt.directory.config_path, dump_yaml(config).encode())
+    placement = attempt.place()
     from distkeras.training.experiment import open_experiment
 
-    local.progress.announce(f"opening the {config.data.source.kind} data")
+    attempt.progress.announce(f"opening the {config.data.source.kind} data")
     experiment = open_experiment(config)
-    trained = local.train(experiment.build_model, experiment.data, placement)
-    record.describe(local.directory, **experiment.facts())
+    trained = attempt.train(experiment.build_model, experiment.data, placement)
+    if attempt.writes:
+        record.describe(attempt.directory, **experiment.facts())
     return trained, experiment
-
-
-@contextmanager
-def _explained(data: TrainingData, settings: RunSettings) -> Generator[None]:
-    """Says what TensorFlow's own errors mean for the run."""
-    import tensorflow as tf
-
-    from distkeras.data.bad_data import find_unreadable_example
-
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        if "No space left" in str(error.message):  # what TensorFlow calls a full disk, too
-            raise ResourceError(
-                "The disk is full: TensorFlow could not write a file.",
-                received=str(error.message).partition("\n")[0],
-                remedy="free some space; what was committed is kept, and the same command resumes from it",
-            ) from error
-        raise ResourceError(
-            "The device ran out of memory in a training step.",
-            place=f"training.global_batch_size: {settings.training.global_batch_size}",
-            received=str(error.message).partition("\n")[0],
-            remedy="use a smaller training.global_batch_size with gradient_accumulation_steps, or more devices",
-        ) from error
-    except tf.errors.OpError as error:
-        found = _unreadable(find_unreadable_example, data)
-        if found is None:
-            raise
-        raise found from error
-
-
-def _unreadable(find: Callable[[Any], DataError | None], data: TrainingData) -> DistkerasError | None:
-    sources = [source for source in (data.train, data.validation) if source is not None]
-    return next((error for error in map(find, sources) if error is not None), None)

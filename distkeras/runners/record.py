@@ -80,6 +80,11 @@ def begin(run: RunDirectory, identity: Identity) -> bool:
     return True
 
 
+def begin_again(run: RunDirectory) -> None:
+    """Counts another attempt of a run that this process holds: its workers are replaced."""
+    run.update_manifest(attempts=run.read_manifest()["attempts"] + 1)
+
+
 def require_same_data(run: RunDirectory, fingerprint: str, name: str) -> None:
     """Refuses data that changed since the run began: its order would differ, and its split.
 

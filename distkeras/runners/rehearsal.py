@@ -14,7 +14,7 @@ from distkeras.observability.console import owned_console
 from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
-from distkeras.runners.local import LocalRun
+from distkeras.runners.attempt import Attempt
 
 
 def rehearse(config: Config, *, quiet: bool = False) -> Mapping[str, Any]:
@@ -31,7 +31,7 @@ def rehearse(config: Config, *, quiet: bool = False) -> Mapping[str, Any]:
         console = stack.enter_context(owned_console(log))
         progress = stack.enter_context(Progress(console.stderr, quiet=quiet))
         return {"run": run.path, "start": _start(run)} | _build(
-            LocalRun(config, run, True, console, progress), config
+            Attempt(config, run, True, console, progress, command=""), config
         )
 
 
@@ -45,17 +45,17 @@ def _start(run: RunDirectory) -> str:
     return f"resumes from step {found.commit.step}" if found else "begins again: nothing was committed"
 
 
-def _build(local: LocalRun, config: Config) -> dict[str, Any]:
-    placement = local.place()
+def _build(attempt: Attempt, config: Config) -> dict[str, Any]:
+    placement = attempt.place()
     from distkeras.training.experiment import open_experiment
     from distkeras.training.feeding import batch_plan
     from distkeras.training.session import build
     from distkeras.training.state import count_parameters
 
-    local.progress.announce(f"opening the {config.data.source.kind} data")
+    attempt.progress.announce(f"opening the {config.data.source.kind} data")
     experiment = open_experiment(config)
     plan = batch_plan(config, experiment.data)
-    local.progress.announce(f"building the model {config.model.builder}")
+    attempt.progress.announce(f"building the model {config.model.builder}")
     model = build(experiment.build_model, config, experiment.data, placement)
     return {
         "num_steps": plan.steps_per_epoch * config.training.epochs,

@@ -13,22 +13,20 @@ from distkeras.training.callback_state import capture_callbacks, plain_attribute
 from distkeras.training.checkpoints import files
 from distkeras.training.schedule import Cursor
 from distkeras.training.state import capture, optimizer_targets, require_finite
-from distkeras.training.stopping import StopRequest
+from distkeras.training.stopping import stop_error
 
 
 @dataclass(frozen=True)
 class CommitPlan:
-    """How often a run is committed, and how it is told to stop.
+    """How often a run is committed, and what is said of it.
 
     Attributes:
         every_epochs: Epochs between two commits.
-        stop: What hears Ctrl-C and SIGTERM.
         resume_command: What a user types to go on.
         metadata: What each commit says of the run.
     """
 
     every_epochs: int
-    stop: StopRequest
     resume_command: str
     metadata: dict[str, Any]
 
@@ -40,9 +38,9 @@ class Committer(keras.callbacks.Callback):
         plan: How often.
         cursor: Where training stands.
         epochs: Epochs of the run.
-        average: Gives every replica the mean of the state that each keeps for itself.
+        consolidate: Brings the state of all replicas together in rank zero. Collective.
         callbacks: Callbacks whose memory belongs to the state.
-        writer: What commits in the background.
+        writer: What commits in the background; None on the workers that do not write.
     """
 
     def __init__(
@@ -51,27 +49,32 @@ class Committer(keras.callbacks.Callback):
         *,
         cursor: Cursor,
         epochs: int,
-        average: Callable[[], None],
+        consolidate: Callable[[], None],
         callbacks: Sequence[keras.callbacks.Callback],
-        writer: BackgroundWriter,
+        writer: BackgroundWriter | None,
     ) -> None:
         super().__init__()
         self._plan, self._cursor, self._epochs = plan, cursor, epochs
-        self._average, self._callbacks, self._writer = average, callbacks, writer
+        self._consolidate, self._callbacks, self._writer = consolidate, callbacks, writer
         self._arguments = [plain_attributes(callback) for callback in callbacks]
 
-    def after_chunk(self) -> None:
-        """Commits where the config says so inside an epoch, and stops the run where it was told to.
+    def after_chunk(self, stop: int) -> None:
+        """Commits where the config says so inside an epoch, and stops the run where it was told to. Collective.
+
+        Args:
+            stop: The signal that asked to stop, the same on all workers, or 0.
 
         Raises:
             InterruptedRunError: After a commit, if the user pressed Ctrl-C.
             PreemptedError: After a commit, if the process was told to go.
         """
-        self._writer.raise_pending()
-        if self._plan.stop.signal is not None:
+        if self._writer is not None:
+            self._writer.raise_pending()
+        if stop:
             self.commit()
-            self._writer.close()
-            raise self._plan.stop.error(self._cursor.step, self._plan.resume_command)
+            if self._writer is not None:
+                self._writer.close()
+            raise stop_error(stop, self._cursor.step, self._plan.resume_command)
         if self._cursor.commit_due:
             self.commit()
 
@@ -82,12 +85,14 @@ class Committer(keras.callbacks.Callback):
             self.commit()
 
     def commit(self) -> None:
-        """Copies the state to the host and commits it in the background.
+        """Copies the state to the host and commits it in the background. Collective.
 
         Raises:
             TrainingError: If a weight is not a finite number; nothing is committed then.
         """
-        self._average()
+        self._consolidate()
+        if self._writer is None:
+            return
         step = self._cursor.step
         plain, arrays = capture_callbacks(self._callbacks, self._arguments)
         arrays |= capture(self.model)

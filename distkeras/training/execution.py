@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from distkeras.distribution.strategy import ReplicaStrategy
+from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy
 from distkeras.training.step import Step, one_step
 
-# (iterator, number of steps) -> (logs of the last step, seconds spent waiting for input)
-TrainingChunk = Callable[[Any, int], tuple[Any, float]]
+# What each worker wants, as whole numbers; what comes out is the largest of each.
+Votes = Sequence[int]
+# (iterator, number of steps, votes) -> (logs of the last step, seconds spent waiting for input, what was voted)
+TrainingChunk = Callable[[Any, int, Votes], tuple[Any, float, list[int]]]
 # (iterator, number of steps) -> logs of the last step
 TestingChunk = Callable[[Any, int], Any]
 
@@ -23,7 +25,8 @@ def training_chunk(
 ) -> TrainingChunk:
     """Returns a function that trains any number of steps inside one call into TensorFlow.
 
-    The number is an argument of the graph, not part of it: a change of it traces nothing again.
+    The number is an argument of the graph, not part of it: a change of it traces nothing again. Workers vote in the
+    same call, while its first step runs, so that agreeing on what comes after it costs no time of its own.
 
     Args:
         model: A compiled model, created under `strategy`.
@@ -33,32 +36,38 @@ def training_chunk(
             then calls each step.
     """
     step = step_function(model, strategy, "train_step", jit_compile)
+    count = _vote_counter(strategy)
     if deterministic or model.run_eagerly:
-        return _stepwise(step)
+        return _stepwise(step, count)
 
     @tf.function(reduce_retracing=True)
-    def chunk(iterator: Any, num_steps: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def chunk(iterator: Any, num_steps: tf.Tensor, votes: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        voted = count(votes)
         waited = tf.zeros((), tf.float64)
         for _ in tf.range(num_steps - 1):
             batch, waited = _next_batch(iterator, waited)
             step(batch)
             waited = _after_update(model, waited)
         batch, waited = _next_batch(iterator, waited)
-        return step(batch), waited
+        return step(batch), waited, voted
 
-    def run(iterator: Any, num_steps: int) -> tuple[Any, float]:
-        logs, waited = chunk(iterator, tf.constant(num_steps))
-        return logs, float(waited)
+    def run(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
+        logs, waited, voted = chunk(iterator, tf.constant(num_steps), tf.constant(votes, tf.int32))
+        return logs, float(waited), voted.numpy().tolist()
 
     return run
+
+
+def _vote_counter(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    return strategy.collectives.max if isinstance(strategy, WorkerStrategy) else lambda votes: votes
 
 
 def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> TestingChunk:
     """Returns a function that evaluates any number of steps inside one call."""
     step = step_function(model, strategy, "test_step", jit_compile=False)
     if model.run_eagerly:
-        stepwise = _stepwise(step)
-        return lambda iterator, num_steps: stepwise(iterator, num_steps)[0]
+        stepwise = _stepwise(step, tf.identity)
+        return lambda iterator, num_steps: stepwise(iterator, num_steps, ())[0]
 
     @tf.function(reduce_retracing=True)
     def chunk(iterator: Any, num_steps: tf.Tensor) -> Any:
@@ -76,7 +85,7 @@ def step_function(
     step = one_step(model, strategy, method)
     if model.run_eagerly:
         return step
-    compile_step = jit_compile and not isinstance(strategy, ReplicaStrategy)
+    compile_step = jit_compile and not isinstance(strategy, ReplicaStrategy | WorkerStrategy)
     return tf.function(step, jit_compile=compile_step, reduce_retracing=True)
 
 
@@ -94,8 +103,9 @@ def for_batches_of(iterator: Any, step: Any) -> Step:
     )
 
 
-def _stepwise(step: Step) -> TrainingChunk:
-    def run(iterator: Any, num_steps: int) -> tuple[Any, float]:
+def _stepwise(step: Step, count: Callable[[tf.Tensor], tf.Tensor]) -> TrainingChunk:
+    def run(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
+        voted = count(tf.constant(votes, tf.int32))
         logs: Any = {}
         waited = 0.0
         for _ in range(num_steps):
@@ -103,7 +113,7 @@ def _stepwise(step: Step) -> TrainingChunk:
             batch = next(iterator)
             waited += time.perf_counter() - begin
             logs = for_batches_of(iterator, step)(batch)
-        return logs, waited
+        return logs, waited, voted.numpy().tolist()
 
     return run
 

@@ -19,6 +19,7 @@ from distkeras.training.callbacks import LoggingPointCallbacks
 from distkeras.training.execution import TestingChunk, testing_chunk, training_chunk
 from distkeras.training.schedule import ChunkSize, Cursor
 from distkeras.training.state import restore_metrics
+from distkeras.training.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class TrainingLoop:
         dataset: Endless batches that begin at the cursor's step.
         examples_in_step: From a step's index in its epoch to its number of examples.
         validation: Validation data, or None.
+        totals: Adds up the logs and metrics of all workers.
         jit_compile: Whether XLA compiles the step.
         deterministic: Whether TensorFlow's determinism is on.
         chunk_size: Steps of one call into TensorFlow.
@@ -53,7 +55,10 @@ class TrainingLoop:
         epoch_metrics: State of the running metrics where training resumes inside an epoch, by name as
             `state.capture` has it; else None.
         average: Gives every replica the mean of the state that each keeps for itself; called at the end of epochs.
-        after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches.
+        asked_to_stop: The number of the signal that asked this worker to stop, or 0.
+        after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches; with
+            the signal that asked any of the workers to stop, the same on all of them, or 0.
+        at_logging_point: Called with the step at the end of each logging interval.
     """
 
     model: keras.Model
@@ -63,13 +68,16 @@ class TrainingLoop:
     dataset: Any
     examples_in_step: Callable[[int], int]
     validation: Validation | None = None
+    totals: Totals = lambda logs, everywhere: logs
     jit_compile: bool = False
     deterministic: bool = False
     chunk_size: ChunkSize = field(default_factory=ChunkSize)
     timer: StepTimer = field(default_factory=StepTimer)
     epoch_metrics: Mapping[str, np.ndarray] | None = None
     average: Callable[[], None] = lambda: None
-    after_chunk: Callable[[], None] = lambda: None
+    asked_to_stop: Callable[[], int] = lambda: 0
+    after_chunk: Callable[[int], None] = lambda stop: None
+    at_logging_point: Callable[[int], None] = lambda step: None
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains until the last epoch, or until a callback sets `model.stop_training`. Collective."""
@@ -81,7 +89,7 @@ class TrainingLoop:
         self.model.steps_per_execution = cursor.interval
         if validation is not None:
             chunk = testing_chunk(self.model, self.strategy)
-            self.model.test_function = testing(chunk, validation.num_steps, cursor.interval)
+            self.model.test_function = testing(chunk, self.totals, validation.num_steps, cursor.interval)
         self.model.fit(
             distributed(self.dataset, self.strategy),
             epochs=self.epochs,
@@ -102,30 +110,37 @@ class TrainingLoop:
             restore_metrics(self.model, self.epoch_metrics)
             self.epoch_metrics = None
         while cursor.step < end:
-            logs = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
+            logs, stop = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
             if cursor.at_epoch_end:
                 self.average()
-            self.after_chunk()
+            self.after_chunk(stop)
+        if cursor.ran:
+            logs = self.totals(logs, cursor.at_epoch_end)
+            self.at_logging_point(cursor.step)
         return logs
 
-    def _run_chunk(self, iterator: Any, num_steps: int) -> Any:
+    def _run_chunk(self, iterator: Any, num_steps: int) -> tuple[Any, int]:
         begin = time.perf_counter()
-        logs, waited = self._chunk(iterator, num_steps)
+        # The largest vote counts: any signal stops all workers, and the slowest of them sizes the next chunk.
+        votes = (self.asked_to_stop(), -self.chunk_size.wish)
+        logs, waited, (stop, size) = self._chunk(iterator, num_steps, votes)
+        self.chunk_size.steps = -size
         self.chunk_size.observe(num_steps, time.perf_counter() - begin)
         first = self.cursor.step % self.cursor.steps_per_epoch
         self.cursor.step += num_steps
         self.timer.waited(waited)
         self.timer.step(num_steps, sum(map(self.examples_in_step, range(first, first + num_steps))))
-        return logs
+        return logs, stop
 
 
-def testing(chunk: TestingChunk, num_steps: int, interval: int) -> Callable[[Any], Any]:
+def testing(chunk: TestingChunk, totals: Totals, num_steps: int, interval: int) -> Callable[[Any], Any]:
     """Returns a Keras `test_function` that runs `num_steps` in intervals, as often as Keras asks for them."""
     cursor = Cursor(steps_per_epoch=num_steps, interval=interval)
 
     def test(iterator: Any) -> Any:
         begin = cursor.asked
-        return chunk(iterator, cursor.next_interval() - begin)
+        end = cursor.next_interval()
+        return totals(chunk(iterator, end - begin), end % num_steps == 0)
 
     return test
 

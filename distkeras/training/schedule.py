@@ -25,23 +25,28 @@ def logging_interval(steps_per_epoch: int, every_steps: int | Literal["auto"]) -
 class ChunkSize:
     """Steps of the next chunk: doubled until a chunk is long enough, so that no step time must be known before.
 
+    All workers run chunks of one size. What a worker learned from one chunk is its wish during the next, and counts
+    for the one after that.
+
     Attributes:
         fixed: The user's own choice, or None for the automatic one.
-        steps: The current size.
+        steps: The size that all workers agreed on.
+        wish: The size that this worker would choose.
     """
 
     fixed: int | None = None
     steps: int = 1
+    wish: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.steps = self.fixed or self.steps
+        self.steps = self.wish = self.fixed or self.steps
 
     def observe(self, num_steps: int, seconds: float) -> None:
         """Learns from a chunk of `num_steps` that took `seconds`."""
-        if self.fixed is None and num_steps >= self.steps and seconds < CHUNK_SECONDS:
-            self.steps *= 2
+        if self.fixed is None and num_steps >= self.wish and seconds < CHUNK_SECONDS:
+            self.wish *= 2
         elif self.fixed is None and seconds > 4 * CHUNK_SECONDS:
-            self.steps = max(1, self.steps // 2)
+            self.wish = max(1, self.wish // 2)
 
 
 @dataclass

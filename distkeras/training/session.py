@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +21,15 @@ from distkeras.data.batches import BatchPlan
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.distribution.devices import select_devices
 from distkeras.distribution.reduction import averaging, diverge_seeds
-from distkeras.distribution.strategy import make_strategy
+from distkeras.distribution.strategy import WorkerStrategy, make_strategy
 from distkeras.errors import CheckpointError, ConfigError
 from distkeras.observability.progress import Progress
 from distkeras.observability.progress_line import Extent
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.observability.timers import OverallSummary, StepTimer
 from distkeras.observability.writers import MetricWriter
-from distkeras.topology import Topology
+from distkeras.topology import Topology, Worker
+from distkeras.training.agreement import DivergenceWatch, begin_equal
 from distkeras.training.callback_state import RestoredCallbacks
 from distkeras.training.callbacks import LogWriting
 from distkeras.training.checkpoints import Saved, files, load_latest
@@ -44,6 +46,7 @@ from distkeras.training.schedule import ChunkSize, Cursor, logging_interval
 from distkeras.training.state import capture_weights, restore, restore_weights
 from distkeras.training.step import trace_variables
 from distkeras.training.stopping import StopRequest
+from distkeras.training.totals import Totals, totals
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Placement:
     def facts(self) -> dict[str, Any]:
         """Returns what the run's manifest says of the topology."""
         numbers = {"num_replicas": self.topology.num_replicas, "world_size": self.topology.world_size}
-        return {"kind": "local", "device": "gpu" if self.on_gpu else "cpu", **numbers}
+        return {"device": "gpu" if self.on_gpu else "cpu", **numbers}
 
 
 @dataclass(frozen=True)
@@ -83,20 +86,36 @@ class Trained:
     speed: OverallSummary | None
 
 
-def place(settings: RunSettings) -> Placement:
-    """Seeds this process and chooses its devices; call it before TensorFlow's first operation.
+def place(settings: RunSettings, worker: Worker | None = None) -> Placement:
+    """Seeds this process, chooses its devices and meets the other workers; call it before TensorFlow's first operation.
+
+    Args:
+        settings: The run's settings.
+        worker: This process's place among several; None: it is the only one.
 
     Raises:
-        ResourceError: If the machine lacks the devices.
+        ResourceError: If the machine lacks the devices, or the workers do not meet.
         ConfigError: If the global batch does not divide by the replicas.
     """
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    devices = select_devices(settings.topology)
-    topology = Topology(num_local_replicas=len(devices))
+    if worker is None:
+        devices = select_devices(settings.topology)
+        topology = Topology(num_local_replicas=len(devices))
+        strategy = make_strategy(devices)
+    else:
+        tf.config.threading.set_intra_op_parallelism_threads(worker.num_threads)
+        devices = select_devices(settings.topology.model_copy(update={"replicas": 1}))
+        strategy = WorkerStrategy(
+            worker,
+            devices[0],
+            timeout_seconds=settings.topology.timeout_seconds,
+            reduction_dtype=None if settings.topology.reduction == "full" else tf.bfloat16,
+        )
+        topology = strategy.topology
     topology.per_replica_batch_size(settings.training.global_batch_size)
-    return Placement(make_strategy(devices), topology, on_gpu="GPU" in devices[0])
+    return Placement(strategy, topology, on_gpu="GPU" in devices[0])
 
 
 def build(
@@ -113,6 +132,7 @@ def build(
             make_variables(model, data, placement.topology.num_replicas)
     finally:
         keras.config.set_dtype_policy(previous)
+    begin_equal(model, placement.strategy)
     diverge_seeds(model, placement.strategy)
     return model
 
@@ -187,19 +207,23 @@ def train(
     require_same_kind(data)
     _require_known_monitor(settings, model, has_validation=data.validation is not None)
     callbacks = [*callbacks, *_early_stopping(settings)]
-    stop = StopRequest()
+    stop = StopRequest(run.stop_path)
     cursor = _cursor(settings, plan, saved)
     timer = StepTimer()
     average = averaging(model, placement.strategy)  # traced once, for epochs and commits alike
-    commits = CommitPlan(settings.checkpoint.every_epochs, stop, resume_command, {"seed": settings.seed})
-    with BackgroundWriter(run.checkpoints, keep=settings.checkpoint.keep) as background:
+    add_up = totals(model, placement.strategy)
+    with ExitStack() as stack:
+        is_rank_zero = placement.topology.is_rank_zero
+        background = (
+            BackgroundWriter(run.checkpoints, keep=settings.checkpoint.keep) if is_rank_zero else None
+        )
         committer = Committer(
-            commits,
+            CommitPlan(settings.checkpoint.every_epochs, resume_command, {"seed": settings.seed}),
             cursor=cursor,
             epochs=settings.training.epochs,
-            average=average,
+            consolidate=_consolidating(cursor, average, add_up),
             callbacks=callbacks,
-            writer=background,
+            writer=background and stack.enter_context(background),
         )
         duties = [LogWriting(cursor, timer, writer, progress), committer]
         if saved is not None:
@@ -215,20 +239,33 @@ def train(
             dataset=training_batches(settings, data, plan, placement.topology, cursor.step),
             examples_in_step=plan.examples_in_step,
             validation=validation_batches(settings, data, placement.topology),
+            totals=add_up,
             jit_compile=uses_xla(settings, placement),
             deterministic=settings.deterministic,
             chunk_size=_chunk_size(settings),
             timer=timer,
-            epoch_metrics=saved.arrays if saved and not cursor.at_epoch_end else None,
+            epoch_metrics=saved.arrays if saved and is_rank_zero and not cursor.at_epoch_end else None,
             average=average,
+            asked_to_stop=stop.asked,
             after_chunk=committer.after_chunk,
+            at_logging_point=DivergenceWatch(model, placement.strategy).check,
         )
         progress.begin(_extent(settings, cursor, placement))
         # Also with no step left: the end of `fit` restores best weights and moving averages (EMA).
-        with stop.listening():
-            loop.run([*callbacks, *duties])
-    commit(run.weights, cursor.step, files(capture_weights(model)), {}, keep=1)
+        stack.enter_context(stop.listening())
+        loop.run([*callbacks, *duties])
+    if is_rank_zero:
+        commit(run.weights, cursor.step, files(capture_weights(model)), {}, keep=1)
     return Trained(model, placement, cursor.step, timer.overall())
+
+
+def _consolidating(cursor: Cursor, average: Callable[[], None], add_up: Totals) -> Callable[[], None]:
+    def consolidate() -> None:
+        average()
+        if not cursor.at_epoch_end:  # there a resumed run begins with metrics of its own
+            add_up({}, False)
+
+    return consolidate
 
 
 def load(

@@ -1,7 +1,8 @@
 """The numerics of one step on every replica: forward, backward, reduction over replicas, optimizer, metrics.
 
-One replica runs the model's own `train_step` and nothing else. Several replicas each run that same `train_step`
-on their part of the global batch, with three things put in its way while it is traced:
+One replica runs the model's own `train_step` and nothing else. Several replicas, of one process or of several
+workers, each run that same `train_step` on their part of the global batch, with three things put in its way while
+it is traced:
 
 1.  Every optimizer's `apply` first replaces the local gradients by those of the global batch's mean loss
     (`reduce_gradients`). Clipping, weight decay, accumulation and moving averages come after it, inside `apply`,
@@ -30,7 +31,7 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from distkeras.distribution.moments import global_moments
 from distkeras.distribution.reduction import all_reduce_sum, reduce_gradients, replica_state, share_of
-from distkeras.distribution.strategy import ReplicaStrategy
+from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy
 
 Step = Callable[[Any], Any]
 
@@ -61,15 +62,18 @@ def one_step(model: keras.Model, strategy: tf.distribute.Strategy, method: str) 
 
     Args:
         model: A compiled model, created under `strategy`.
-        strategy: A `ReplicaStrategy`, or any strategy of one replica.
+        strategy: A `ReplicaStrategy`, a `WorkerStrategy`, or any strategy of one replica.
         method: `"train_step"` or `"test_step"`.
 
     Returns:
         A function from a batch (per-replica values under a `ReplicaStrategy`) to the step's logs: a dict of
         scalar tensors, this batch's values or the model's running metrics, as the model's own step returns them.
+        Under a `WorkerStrategy` they are this worker's part, until `totals` adds up the workers'.
     """
     if isinstance(strategy, ReplicaStrategy):
         return _replicated_step(model, strategy, method)
+    if isinstance(strategy, WorkerStrategy):
+        return _worker_step(model, strategy, method)
 
     def step(data: Any) -> Any:
         return strategy.run(lambda batch: getattr(model, method)(_without_optionals(batch)), args=(data,))
@@ -100,20 +104,38 @@ def trace_variables(model: keras.Model, batch: Any) -> None:
 
 
 def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str) -> Step:
-    def replica_step(data: Any) -> Any:
-        data = _without_optionals(data)
-        features = tf.nest.flatten(data)[0]
-        _replica.share = share_of(tf.shape(features)[0])
-        with _state_kept(model, may_be_empty=features.shape[0] is None):
-            logs = getattr(model, method)(data)
-        return tf.nest.map_structure(lambda value: _weighted(value, _replica.share), logs)
+    replica_step = _replica_step(model, method)
 
     def step(data: Any) -> Any:
-        with strategy.counting_as_one(), _global_batch_semantics(optimizers_of(model), strategy):
+        with strategy.counting_as_one(), _global_batch_semantics(optimizers_of(model)):
             logs = strategy.run(replica_step, args=(data,))
         means = tf.nest.map_structure(lambda value: strategy.reduce("SUM", value, axis=None), logs)
         # What the model tracks in metrics is exact over replicas only when their state is read as one.
-        return means | _tracked(model, means) if isinstance(means, dict) else means
+        return with_tracked(model, means)
+
+    return step
+
+
+def _worker_step(model: keras.Model, strategy: WorkerStrategy, method: str) -> Step:
+    replica_step = _replica_step(model, method)
+
+    def step(data: Any) -> Any:
+        with _global_batch_semantics(optimizers_of(model)):
+            return strategy.run(replica_step, args=(data,))
+
+    return step
+
+
+def _replica_step(model: keras.Model, method: str) -> Step:
+    """Returns the step of one replica; its logs are this replica's part of the global batch's."""
+
+    def step(data: Any) -> Any:
+        data = _without_optionals(data)
+        features = tf.nest.flatten(data)[0]
+        _replica.share = share_of(features)
+        with _state_kept(model, may_be_empty=features.shape[0] in (None, 0)):
+            logs = getattr(model, method)(data)
+        return tf.nest.map_structure(lambda value: _weighted(value, _replica.share), logs)
 
     return step
 
@@ -137,8 +159,11 @@ def _weighted(value: Any, share: tf.Tensor) -> tf.Tensor:
     return tf.math.multiply_no_nan(value, tf.cast(share, value.dtype))
 
 
-def _tracked(model: keras.Model, logs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in model.get_metrics_result().items() if name in logs}
+def with_tracked(model: keras.Model, logs: Any) -> Any:
+    """Returns logs in which what the model tracks in metrics is what their state says now."""
+    if not isinstance(logs, dict):
+        return logs
+    return logs | {name: value for name, value in model.get_metrics_result().items() if name in logs}
 
 
 def _without_optionals(data: Any) -> Any:
@@ -149,10 +174,10 @@ def _without_optionals(data: Any) -> Any:
 
 
 @contextmanager
-def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy) -> Generator[None]:
+def _global_batch_semantics(optimizers: Sequence[Any]) -> Generator[None]:
     with ExitStack() as stack:
         for optimizer in optimizers:
-            stack.enter_context(_reducing(optimizer, strategy))
+            stack.enter_context(_reducing(optimizer))
         stack.enter_context(_global_reduction())
         stack.enter_context(_counting_batches_by_share())
         stack.enter_context(_synchronized_moments())
@@ -160,7 +185,7 @@ def _global_batch_semantics(optimizers: Sequence[Any], strategy: ReplicaStrategy
 
 
 @contextmanager
-def _reducing(optimizer: Any, strategy: ReplicaStrategy) -> Generator[None]:
+def _reducing(optimizer: Any) -> Generator[None]:
     own_apply = type(optimizer).apply
 
     def apply(grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 SEED = 7
 NUM_VALIDATION = 29  # four steps, the last with 5 examples: an uneven part for each of 2 and 4 replicas
 
-EVERYWHERE = ("replicas-1", "replicas-2", "replicas-4", "scale-2")
-TRAINER = ("replicas-1", "replicas-2", "replicas-4")
-ALONE_AND_TWO = ("replicas-1", "replicas-2")
+EVERYWHERE = ("replicas-1", "replicas-2", "replicas-4", "scale-2", "workers-2")
+TRAINER = ("replicas-1", "replicas-2", "replicas-4", "workers-2")
+ALONE_AND_TWO = ("replicas-1", "replicas-2", "workers-2")
 ALONE = ("replicas-1",)
-TWO = ("replicas-2",)
+TWO = ("replicas-2", "workers-2")
 
 
 @dataclass(frozen=True)

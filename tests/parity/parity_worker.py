@@ -1,7 +1,8 @@
 """Trains cases of the ladder in one process: `parity_worker.py RUNGS FOLDER CASE...`, RUNGS such as `keras` or `2`.
 
 Each case leaves FOLDER/<rung>/<case>.npz, or <case>.error with what went wrong. A number of replicas is one process,
-because TensorFlow divides the CPU once; `keras` is plain Keras, which never imports distkeras.
+because TensorFlow divides the CPU once; `keras` is plain Keras, which never imports distkeras; `workers-2:1@A,B` is
+rank 1 of two worker processes at these addresses.
 """
 
 from __future__ import annotations
@@ -164,6 +165,68 @@ def trained(case: Case, folder: Path, replicas: int) -> Arrays:
     return learned(recorder, trainer.trained.model) | judged(evaluation, outputs)
 
 
+def placed_worker(rungs: str) -> Any:
+    """Meets the other workers; all cases of the process train among them."""
+    from distkeras.distribution.strategy import WorkerStrategy
+    from distkeras.topology import Worker
+    from distkeras.training.session import Placement
+
+    _, _, place = rungs.partition(":")
+    rank, _, addresses = place.partition("@")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    worker = Worker(tuple(addresses.split(",")), int(rank))
+    strategy = WorkerStrategy(worker, "CPU:0", timeout_seconds=60.0)
+    return Placement(strategy, strategy.topology, on_gpu=False)
+
+
+def trained_by_workers(case: Case, folder: Path, placement: Any) -> Arrays:
+    from distkeras.config.settings import settings_from_mapping
+    from distkeras.evaluation.predicting import compute_metrics, predict
+    from distkeras.observability.progress import Progress
+    from distkeras.observability.run_directory import RunDirectory
+    from distkeras.observability.writers import JsonLinesWriter
+    from distkeras.training import session
+    from distkeras.training.feeding import TrainingData
+
+    settings, input_section = settings_from_mapping(
+        {
+            "name": case.name,
+            "seed": SEED,
+            "training.epochs": case.epochs,
+            "training.global_batch_size": case.global_batch_size,
+        }
+        | case.trainer_settings()
+    )
+    directory = RunDirectory(folder / "runs" / f"worker-{placement.topology.rank}" / case.name)
+    directory.create()
+    train, validation = source(case, "train"), source(case, "validation") if case.evaluated else None
+    data = TrainingData(train, validation, input_section)
+    recorder = Recorder()
+    writer = JsonLinesWriter(directory.metrics_path)
+    with Progress(sys.stderr, quiet=True) as progress:
+        result = session.train(
+            settings,
+            built(case),
+            data,
+            placement=placement,
+            run=directory,
+            saved=None,
+            progress=progress,
+            writer=writer,
+            resume_command="",
+            callbacks=[*parity_models.callbacks_of(case.model), recorder],
+        )
+    writer.close()
+    rows = directory.read_metrics()
+    recorder.rows["step"] = [row["metrics"] for row in rows if row["kind"] == "train"]
+    recorder.rows["epoch"] = [row["metrics"] for row in rows if row["kind"] == "epoch"]
+    if data.validation is None:
+        return learned(recorder, result.model)
+    batch = {"global_batch_size": case.global_batch_size, "input": input_section}
+    evaluation = compute_metrics(result, data.validation, **batch)
+    return learned(recorder, result.model) | judged(evaluation, predict(result, data.validation, **batch))
+
+
 def source(case: Case, split: str) -> Any:
     """Returns examples as `dk.Trainer.fit` takes them: as arrays, or, with several labels, as a source."""
     from parity_sources import StructuredSource
@@ -174,11 +237,15 @@ def source(case: Case, split: str) -> Any:
     return StructuredSource(*examples) if isinstance(examples[1], Mapping) else ArraySource(*examples)
 
 
-def work(rungs: str, name: str, folder: Path) -> Iterator[tuple[str, Callable[[], Arrays]]]:
+def work(rungs: str, name: str, folder: Path, placement: Any) -> Iterator[tuple[str, Callable[[], Arrays]]]:
     """Yields the rungs of one case or probe that belong to this process, and how each is trained."""
     if rungs == "keras":
         if name in BY_NAME:
             yield "keras", lambda: plain_keras(BY_NAME[name], folder)
+    elif placement is not None:
+        if name in BY_NAME and "workers-2" in BY_NAME[name].rungs:
+            rung = "workers-2" if placement.topology.is_rank_zero else "workers-2-others"
+            yield rung, lambda: trained_by_workers(BY_NAME[name], folder, placement)
     elif name not in BY_NAME:
         from parity_probes import PROBES
 
@@ -200,10 +267,11 @@ def divide_cpu(replicas: int) -> None:
 
 
 def main(rungs: str, folder: Path, names: list[str]) -> None:
-    if rungs != "keras":
+    placement = placed_worker(rungs) if rungs.startswith("workers") else None
+    if rungs.isdigit():
         divide_cpu(int(rungs))
     for name in names:
-        for rung, train in work(rungs, name, folder):
+        for rung, train in work(rungs, name, folder, placement):
             keras.utils.clear_session()
             keras.utils.set_random_seed(SEED)
             keep(folder / rung / name, train)

@@ -1,0 +1,176 @@
+"""One attempt at a run, in one process: what it speaks through, and its duties before and after training.
+
+Nothing here imports TensorFlow before the console is ours, because TensorFlow prints while it is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from distkeras.config.sections import RunSettings
+from distkeras.errors import DataError, DistkerasError, ResourceError
+from distkeras.observability.console import OwnedConsole
+from distkeras.observability.environment import package_versions
+from distkeras.observability.progress import Progress
+from distkeras.observability.run_directory import RunDirectory
+from distkeras.observability.writers import JsonLinesWriter, TensorBoardWriter, Writers
+from distkeras.runners import record
+from distkeras.topology import Worker
+
+if TYPE_CHECKING:
+    import keras
+
+    from distkeras.training.feeding import TrainingData
+    from distkeras.training.session import Placement, Trained
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run directory, and how this process speaks.
+
+    Attributes:
+        settings: The run's settings.
+        directory: Its directory.
+        unfinished: Whether there is anything left to train.
+        console: Where results and errors go while libraries print into the log.
+        progress: Where everything else goes.
+        command: What the user types to go on after a stop.
+        worker: This process's place among the workers; None: it is the only one.
+    """
+
+    settings: RunSettings
+    directory: RunDirectory
+    unfinished: bool
+    console: OwnedConsole
+    progress: Progress
+    command: str
+    worker: Worker | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run's files: of several workers, rank zero alone does."""
+        return self.worker is None or self.worker.rank == 0
+
+    def place(self) -> Placement:
+        """Imports TensorFlow, which takes seconds, seeds the process, chooses its devices and meets other workers.
+
+        Raises:
+            ResourceError: If the machine lacks the devices, or the workers do not meet.
+            ConfigError: If the global batch does not divide by the replicas.
+        """
+        version = package_versions(["tensorflow", "tensorflow-cpu"])
+        self.progress.announce(f"importing TensorFlow {next(iter(version.values()), '')}".rstrip())
+        from distkeras.training.session import place
+
+        return place(self.settings, self.worker)
+
+    def train(
+        self,
+        build_model: Callable[[], keras.Model],
+        data: TrainingData,
+        placement: Placement,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> Trained:
+        """Trains to the end, from the last commit where there is one; a finished run's weights are loaded. Collective.
+
+        Raises:
+            DistkerasError: What went wrong, by kind.
+        """
+        from distkeras.training import session
+        from distkeras.training.agreement import require_same
+        from distkeras.training.checkpoints import load_latest
+        from distkeras.training.state import count_parameters
+
+        record.require_same_data(self.directory, data.train.fingerprint, data.train.name)
+        if not self.unfinished:
+            self.progress.announce(f"{self.directory.path} is complete; its weights are loaded")
+            return session.load(self.settings, build_model, data, placement=placement, run=self.directory)
+        saved = load_latest(self.directory.checkpoints)
+        step = saved.step if saved else 0
+        facts = {
+            "the versions of their packages": package_versions(),
+            "their settings": self.settings.model_dump(mode="json"),
+            "their data": data.train.fingerprint,
+            "the commit they found, so their storage is not shared": step,
+        }
+        require_same(placement.strategy, facts)
+        if self.writes:
+            self._begin_record(data, placement)
+            self.directory.truncate_metrics(step)
+        with self._writers(step) as writers, _explained(data, self.settings):
+            trained = session.train(
+                self.settings,
+                build_model,
+                data,
+                placement=placement,
+                run=self.directory,
+                saved=saved,
+                progress=self.progress,
+                writer=writers,
+                resume_command=self.command,
+                callbacks=callbacks,
+            )
+        if self.writes:
+            record.complete(self.directory, step=trained.step, num_parameters=count_parameters(trained.model))
+        return trained
+
+    def _begin_record(self, data: TrainingData, placement: Placement) -> None:
+        from distkeras.training.feeding import batch_plan
+
+        plan = batch_plan(self.settings, data)
+        record.describe(
+            self.directory,
+            num_steps=plan.steps_per_epoch * self.settings.training.epochs,
+            arithmetic=plan.describe(placement.topology),
+            topology={"kind": self.settings.topology.kind, **placement.facts()},
+            data=data.facts(),
+        )
+
+    @contextmanager
+    def _writers(self, step: int) -> Generator[Writers]:
+        writers: list[Any] = [JsonLinesWriter(self.directory.metrics_path)] if self.writes else []
+        if self.writes and self.settings.logging.tensorboard and find_spec("tensorboard") is not None:
+            writers.append(TensorBoardWriter(self.directory.events, start_step=step))
+        together = Writers(writers)
+        try:
+            yield together
+        finally:
+            together.close()
+
+
+@contextmanager
+def _explained(data: TrainingData, settings: RunSettings) -> Generator[None]:
+    """Says what TensorFlow's own errors mean for the run."""
+    import tensorflow as tf
+
+    from distkeras.data.bad_data import find_unreadable_example
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in str(error.message):  # what TensorFlow calls a full disk, too
+            raise ResourceError(
+                "The disk is full: TensorFlow could not write a file.",
+                received=str(error.message).partition("\n")[0],
+                remedy="free some space; what was committed is kept, and the same command resumes from it",
+            ) from error
+        raise ResourceError(
+            "The device ran out of memory in a training step.",
+            place=f"training.global_batch_size: {settings.training.global_batch_size}",
+            received=str(error.message).partition("\n")[0],
+            remedy="use a smaller training.global_batch_size with gradient_accumulation_steps, or more devices",
+        ) from error
+    except tf.errors.OpError as error:
+        found = _unreadable(find_unreadable_example, data)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _unreadable(find: Callable[[Any], DataError | None], data: TrainingData) -> DistkerasError | None:
+    sources = [source for source in (data.train, data.validation) if source is not None]
+    return next((error for error in map(find, sources) if error is not None), None)
