@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from distkeras.errors import DistkerasError, InterruptedRunError, PreemptedError
+from distkeras.observability.formats import error_text
 
 MAX_ERROR_LINES = 12
 # Wide enough that a table piped into a file is not cut; rich would assume 80 columns.
@@ -115,8 +116,7 @@ def _report(lines: list[str], debug: bool, prefix: str = "error") -> None:
 
 
 def _unexpected(error: Exception, debug: bool) -> list[str]:
-    first_line = next(iter(str(error).splitlines()), "")
-    sentence = f"unexpected {type(error).__name__}: {first_line}".rstrip(": ")
+    sentence = f"unexpected {error_text(error)}"
     return [sentence if debug else f"{sentence} (run again with --debug for the traceback)"]
 
 

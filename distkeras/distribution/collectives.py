@@ -111,7 +111,8 @@ class Collectives:
             )
 
     def _reserve_keys(self, count: int) -> int:
-        return [next(self._keys) for _ in range(count)][0]
+        keys = [next(self._keys) for _ in range(count)]
+        return keys[0]
 
     def _reduce(self, tensor: tf.Tensor, operation: Literal["Add", "Max"]) -> tf.Tensor:
         with tf.device(self._device):

@@ -36,7 +36,7 @@ def sum_gradients(collectives: Collectives, gradients: Sequence[Any], dtype: tf.
 
 def _gather_slices(collectives: Collectives, slices: tf.IndexedSlices) -> tf.IndexedSlices:
     """Sends indices and values as one tensor: an index is the bits of one more float of its row."""
-    shape = slices.values.shape
+    shape: Any = slices.values.shape
     values = tf.reshape(tf.cast(slices.values, tf.float32), [-1, math.prod(shape[1:])])
     indices = tf.bitcast(tf.cast(slices.indices, tf.int32), tf.float32)
     rows = tf.concat([indices[:, tf.newaxis], values], axis=1)

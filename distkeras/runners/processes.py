@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from distkeras.config.sections import TopologySection
+from distkeras.distribution.ports import free_ports
 from distkeras.errors import ResourceError
 from distkeras.observability.environment import describe_gpus
 from distkeras.observability.run_directory import RunDirectory
@@ -26,8 +25,6 @@ from distkeras.topology import Worker
 POLL_SECONDS = 0.05
 # What the other workers get to end by themselves and say why, once one has ended.
 GRACE_SECONDS = 3.0
-# Below the ports that Linux gives to outgoing connections, so that none of those takes one in between.
-_PORTS = range(20_000, 32_000)
 
 
 def run_processes(
@@ -61,27 +58,9 @@ def run_processes(
             with suppress(ProcessLookupError):
                 # Its own session: what it may have started goes with it.
                 os.killpg(process.pid, signal.SIGKILL)
+            if process.stdin is not None:
+                process.stdin.close()
             process.wait()
-
-
-def free_ports(count: int, host: str) -> list[int]:
-    """Returns ports that nobody listens on. Held together until all are found, so that they differ."""
-    with_ports: list[socket.socket] = []
-    try:
-        for port in random.sample(_PORTS, len(_PORTS)):
-            if len(with_ports) == count:
-                break
-            candidate = socket.socket()
-            try:
-                candidate.bind((host, port))
-            except OSError:
-                candidate.close()
-                continue
-            with_ports.append(candidate)
-        return [one.getsockname()[1] for one in with_ports]
-    finally:
-        for one in with_ports:
-            one.close()
 
 
 def _devices(section: TopologySection, num_workers: int) -> list[Mapping[str, str]]:
@@ -112,8 +91,7 @@ def _start(
     values: Any = as_values(task, worker)
     if process.stdin is not None:
         with suppress(BrokenPipeError):  # one that ended at once is found by its exit code
-            process.stdin.write(json.dumps(values))
-            process.stdin.close()
+            print(json.dumps(values), file=process.stdin, flush=True)
     return process
 
 

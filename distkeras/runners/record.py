@@ -19,6 +19,7 @@ from distkeras.observability.environment import (
     package_versions,
     this_program,
 )
+from distkeras.observability.formats import error_text
 from distkeras.observability.run_directory import RunDirectory
 
 FORMAT = 1
@@ -117,7 +118,7 @@ def fail(run: RunDirectory, error: BaseException) -> None:
         status = "interrupted"
     elif isinstance(error, PreemptedError):
         status = "preempted"
-    text = error.problem if isinstance(error, DistkerasError) else f"{type(error).__name__}: {error}"
+    text = error.problem if isinstance(error, DistkerasError) else error_text(error)
     run.update_manifest(status=status, error=text, finished=time.time())
 
 

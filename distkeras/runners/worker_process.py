@@ -1,15 +1,30 @@
-"""The program of a plain worker process: `python -m distkeras.runners.worker_process`, with its task on stdin."""
+"""The program of a plain worker process: `python -m distkeras.runners.worker_process`, with its task on stdin.
+
+Its stdin stays open as long as the process that started it lives. When that is gone, so is the lock on the run's
+directory: the worker ends at once, or it would go on to write where another run may have begun.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
 
 from distkeras.errors import DistkerasError
 from distkeras.runners.workers import from_values, work
 
+
+def _end_with_starter() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    task = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
-        work(*from_values(json.load(sys.stdin)))
+        work(*from_values(task))
     except DistkerasError as error:
         sys.exit(error.exit_code)

@@ -20,6 +20,7 @@ from distkeras.config.sections import RunSettings
 from distkeras.errors import DistkerasError, TrainingError
 from distkeras.observability.atomic_files import read_json, write_json
 from distkeras.observability.console import owned_console
+from distkeras.observability.formats import error_text
 from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.relay import RelayedProgress
@@ -103,7 +104,7 @@ def _described(error: BaseException) -> dict[str, Any]:
         "expected": expected,
         # How TensorFlow words the error of an operation whose other end has gone.
         "consequence": "Collective ops is aborted" in str(error) and not expected,
-        "problem": error.problem if isinstance(error, DistkerasError) else _one_line(error),
+        "problem": error.problem if isinstance(error, DistkerasError) else error_text(error),
         "traceback": "".join(lines),
     }
     if isinstance(error, DistkerasError):
@@ -114,11 +115,6 @@ def _described(error: BaseException) -> dict[str, Any]:
             "received": json.loads(json.dumps(received, default=repr)),
         }
     return described
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
 def _restored(rank: int, described: Mapping[str, Any]) -> WorkerError:

@@ -66,29 +66,39 @@ def test_logging_interval(steps_per_epoch, every, interval):
     assert logging_interval(steps_per_epoch, every) == interval
 
 
+def run_chunk(size: ChunkSize, seconds_per_step: float, vote_of_others: int | None = None) -> int:
+    """One chunk, as the loop runs it: the wish from before it is voted on while it runs."""
+    num_steps, wish = size.steps, size.wish
+    size.steps = wish if vote_of_others is None else min(wish, vote_of_others)
+    size.observe(num_steps, num_steps * seconds_per_step)
+    return num_steps
+
+
 def test_a_chunk_grows_until_it_is_long_enough():
     size = ChunkSize()
-    sizes = []
-    for _ in range(12):
-        sizes.append(size.steps)
-        size.observe(size.steps, size.steps * 0.001)
-    assert sizes == [1, 2, 4, 8, 16, 32, 64, 128, 128, 128, 128, 128]
+    sizes = [run_chunk(size, 0.001) for _ in range(18)]
+    assert sizes == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128, 128, 128]
+
+
+def test_no_worker_runs_longer_chunks_than_another_wishes():
+    size = ChunkSize()
+    assert max(run_chunk(size, 0.001, vote_of_others=4) for _ in range(18)) == 4
 
 
 def test_a_chunk_shrinks_when_steps_become_slow():
     size = ChunkSize(steps=64)
     size.observe(64, 5 * CHUNK_SECONDS)
-    assert size.steps == 32
+    assert size.wish == 32
 
 
 def test_a_short_chunk_before_an_interval_ends_says_nothing_of_a_long_one():
     size = ChunkSize(steps=64)
     size.observe(3, 0.001)
-    assert size.steps == 64
+    assert size.wish == 64
 
 
 def test_a_chosen_size_stays():
     size = ChunkSize(fixed=7)
     size.observe(7, 0.0)
     size.observe(7, 100.0)
-    assert size.steps == 7
+    assert size.wish == 7
