@@ -26,7 +26,11 @@ Level = Literal["ok", "warn", "fail"]
 IMPORT_TIMEOUT_SECONDS = 120.0
 LITTLE_MEMORY_BYTES = 2 * 1024**3
 LITTLE_DISK_BYTES = 2 * 1024**3
-EXTRAS = {"report": "reports and test metrics", "track": "TensorBoard event files"}
+EXTRAS = {
+    "report": "reports and test metrics",
+    "track": "TensorBoard event files",
+    "jax": "training on the JAX engine",
+}
 # The CPU build is a distribution of its own, of the same module and versions.
 STAND_INS = {"tensorflow": ("tensorflow-cpu",)}
 _IMPORT = """

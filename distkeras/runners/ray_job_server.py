@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import re
 import signal
 import threading
 import time
@@ -29,6 +30,8 @@ POLL_SECONDS = 1.0
 EXIT_NOT_FOUND = 127
 MAX_LAST_LINES = 5
 MAX_ERROR_LINES = 10
+# How Ray reports that it sets the job up.
+RAY_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\t[A-Z]+ ")
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -74,18 +77,24 @@ class JobLog:
     error: list[str] = field(default_factory=list[str])
     last: list[str] = field(default_factory=list[str])
     _partial: str = ""
-    _begun: bool = False
+    _set_up: bool = False
     _in_error: bool = False
 
     def feed(self, text: str) -> Iterator[str]:
         """Yields the complete lines of the job's own output in `text` and what was left of the text before."""
         *lines, self._partial = (self._partial + text).split("\n")
         for line in lines:
-            if self._begun:
+            if line.startswith(f"Running entrypoint for job {self.job}:"):
+                self._set_up = True
+            # Ray writes its line above late: a quick job's first words may come before it.
+            elif self._set_up or not RAY_LINE.match(line):
                 self._keep(line)
                 yield line
-            # Before this line Ray reports how it sets the job up.
-            self._begun = self._begun or line.startswith(f"Running entrypoint for job {self.job}:")
+
+    def finish(self) -> Iterator[str]:
+        """Yields what a job that was killed left without the end of its line."""
+        if self._partial:
+            yield from self.feed("\n")
 
     def _keep(self, line: str) -> None:
         if not self.error:
@@ -254,6 +263,8 @@ class Following:
         deadline = time.monotonic() + REST_SECONDS
         while not self._tail_ended and time.monotonic() < deadline:
             self._read(0.1)
+        for line in self._log.finish():
+            self._show(line)
 
     def _out_of_time(self, limit_seconds: float) -> ResourceError:
         return ResourceError(

@@ -121,12 +121,8 @@ def stop(processes):
             family += [*parent.children(recursive=True), parent]
     for one in family:
         with suppress(psutil.NoSuchProcess):
-            one.terminate()
-    _, alive = psutil.wait_procs(family, timeout=5)
-    for one in alive:
-        with suppress(psutil.NoSuchProcess):
             one.kill()
-    psutil.wait_procs(alive, timeout=10)
+    psutil.wait_procs(family, timeout=10)
     for process in processes:
         process.wait(timeout=10)
 
@@ -278,3 +274,11 @@ def test_a_dry_run_prints_a_command_that_works_and_submits_nothing(cluster, fold
     )
     [new] = cluster.jobs().keys() - before
     assert cluster.jobs()[new]["entrypoint"].startswith("true --config configs/digits.yaml")
+
+
+def test_the_script_without_a_config_says_how_it_is_used():
+    result = subprocess.run(
+        [ROOT / "launch/ray_job.sh"], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("usage: ")

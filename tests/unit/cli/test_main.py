@@ -12,7 +12,7 @@ from distkeras import __version__
 from distkeras.cli.main import app
 from distkeras.cli.options import complete_key, complete_run
 
-VERBS = ("doctor", "init", "train", "evaluate", "predict", "report", "config", "runs")
+VERBS = ("doctor", "init", "train", "evaluate", "predict", "report", "config", "runs", "launch", "verify")
 
 
 def invoke(*arguments):
