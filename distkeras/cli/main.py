@@ -14,11 +14,12 @@ from distkeras.cli.launch_command import launch_app
 from distkeras.cli.model_commands import evaluate, predict, report
 from distkeras.cli.runs_commands import runs_app
 from distkeras.cli.train_command import train
+from distkeras.cli.verify_command import verify
 
 # Plain help: it fits any width, and rich's would add a quarter of a second.
 app = typer.Typer(
     name="distkeras",
-    help="Train any Keras 3 model on this machine's CPU or on all its GPUs, from one config file.",
+    help="Train any Keras 3 model on one CPU, all GPUs of a machine or a Ray cluster, from one config file.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -38,10 +39,10 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Train any Keras 3 model on this machine's CPU or on all its GPUs, from one config file."""
+    """Train any Keras 3 model on one CPU, all GPUs of a machine or a Ray cluster, from one config file."""
 
 
-for verb in (doctor, init, train, evaluate, predict, report):
+for verb in (doctor, init, train, evaluate, predict, verify, report):
     app.command()(verb)
 app.add_typer(config_app)
 app.add_typer(runs_app)

@@ -231,7 +231,7 @@ class TrainingSection(Section):
     """Weight of each class's examples in the loss, by class index; null: all 1."""
     gradient_accumulation_steps: int = Field(default=1, gt=0)
     """Steps whose gradients are averaged into one change of the weights."""
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"] = "float32"
     """The Keras dtype policy that the model is built under."""
     jit_compile: bool | Literal["auto"] = "auto"
     """Whether XLA compiles the step; `auto`: on one GPU. Several replicas run without, whatever is set."""

@@ -35,13 +35,14 @@ def sum_gradients(collectives: Collectives, gradients: Sequence[Any], dtype: tf.
 
 
 def _gather_slices(collectives: Collectives, slices: tf.IndexedSlices) -> tf.IndexedSlices:
-    """Sends indices and values as one tensor: an index is the bits of one more float of its row."""
+    """Sends indices and values as one tensor: an index is the bits of one more number of its row."""
     shape: Any = slices.values.shape
-    values = tf.reshape(tf.cast(slices.values, tf.float32), [-1, math.prod(shape[1:])])
-    indices = tf.bitcast(tf.cast(slices.indices, tf.int32), tf.float32)
+    numbers, bits = (tf.float64, tf.int64) if slices.values.dtype == tf.float64 else (tf.float32, tf.int32)
+    values = tf.reshape(tf.cast(slices.values, numbers), [-1, math.prod(shape[1:])])
+    indices = tf.bitcast(tf.cast(slices.indices, bits), numbers)
     rows = tf.concat([indices[:, tf.newaxis], values], axis=1)
     is_same_everywhere = shape[0] is not None and not tf.executing_eagerly()
     everyone = collectives.gather(rows) if is_same_everywhere else collectives.gather_rows(rows)
     all_values = tf.cast(tf.reshape(everyone[:, 1:], [-1, *shape[1:]]), slices.values.dtype)
-    all_indices = tf.cast(tf.bitcast(everyone[:, 0], tf.int32), slices.indices.dtype)
+    all_indices = tf.cast(tf.bitcast(everyone[:, 0], bits), slices.indices.dtype)
     return tf.IndexedSlices(all_values, all_indices, slices.dense_shape)

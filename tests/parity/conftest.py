@@ -17,6 +17,7 @@ sys.path.insert(0, str(FOLDER))  # pytest's importlib mode leaves test folders o
 
 from parity_cases import SEED, Case  # noqa: E402
 
+WORKERS = "workers-2"
 PROCESSES = ("2", "keras", "1", "4")  # two at a time; the first takes as long as the others together
 
 
@@ -38,17 +39,36 @@ class Ladder:
 
     def __init__(self, folder: Path, pool: ThreadPoolExecutor, names: list[str]) -> None:
         self._folder = folder
-        self._workers = {rungs: pool.submit(self._work, rungs, names) for rungs in PROCESSES}
+        self._workers = {rungs: pool.submit(self._work, names, rungs) for rungs in PROCESSES}
+        # Alone, after the others: they are two processes by themselves.
+        self._workers["2@workers"] = pool.submit(self._meet, names)
 
-    def _work(self, rungs: str, names: list[str]) -> str:
-        command = [sys.executable, str(FOLDER / "parity_worker.py"), rungs, str(self._folder), *names]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])
-        return done.stderr
+    def _work(self, names: list[str], *group: str) -> str:
+        """Runs processes side by side; returns what the first says."""
+        script = [sys.executable, str(FOLDER / "parity_worker.py")]
+        processes = [
+            subprocess.Popen(
+                [*script, rungs, str(self._folder), *names],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=FOLDER.parents[1],
+            )
+            for rungs in group
+        ]
+        with ThreadPoolExecutor() as readers:
+            return next(readers.map(lambda process: process.communicate()[1], processes))
+
+    def _meet(self, names: list[str]) -> str:
+        from distkeras.distribution.ports import free_ports
+
+        addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(2, "127.0.0.1"))
+        return self._work(names, *(f"{WORKERS}:{rank}@{addresses}" for rank in range(2)))
 
     def result(self, rung: str, case: str) -> dict[str, np.ndarray]:
         """Waits for one case on one rung. Its error, or its worker's, fails the test."""
         path = self._folder / rung / f"{case}.npz"
-        worker = self._workers[rung.rpartition("-")[2]]
+        worker = self._workers["2@workers" if rung.startswith(WORKERS) else rung.rpartition("-")[2]]
         while not path.exists():
             self._raise_error(path.with_suffix(".error"), worker)
             time.sleep(0.05)

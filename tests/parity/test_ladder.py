@@ -1,4 +1,4 @@
-"""Plain Keras, one replica, 2 and 4 replicas: the same numbers at every step."""
+"""Plain Keras, one replica, 2 and 4 replicas, 2 worker processes: the same numbers at every step."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def test_rung_gives_the_numbers_of_plain_keras(case: Case, rung: str, ladder) ->
         for difference in first_difference(name, actual[name], reference[name], case)
     ]
     assert not differences, "\n".join(differences[:5])
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if "workers-2" in case.rungs], ids=lambda case: case.name
+)
+def test_workers_end_with_the_same_bits(case: Case, ladder) -> None:
+    zero, one = ladder.result("workers-2", case.name), ladder.result("workers-2-others", case.name)
+    for name in zero:
+        np.testing.assert_array_equal(zero[name], one[name], err_msg=name)
 
 
 def place_in_training(name: str) -> tuple[int, str]:
