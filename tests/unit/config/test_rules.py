@@ -34,6 +34,22 @@ def problems(tmp_path, *overrides):
             "make their sum less than 1",
         ),
         (
+            ["topology.workers=2"],
+            "topology.workers: only for topology.kind processes or ray, and it is local; remove it",
+        ),
+        (
+            ["topology.kind=ray", "topology.replicas=2"],
+            "topology.replicas: only for topology.kind local, and it is ray; remove it",
+        ),
+        (
+            ["topology.kind=processes", "topology.workers=[1, 2]"],
+            "topology.workers: a range is only for topology.kind ray; name one number of workers",
+        ),
+        (
+            ["topology.kind=ray", "topology.workers=[4, 2]"],
+            "topology.workers: 4 is more than 2; write [least, most]",
+        ),
+        (
             ["data.image.size=[28, 28]"],
             "data.image.size: only for task.kind image_classification, and it is tabular_classification; "
             "remove it",
