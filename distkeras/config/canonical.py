@@ -26,6 +26,8 @@ FREE_KEYS: Final = (
     "topology.placement",
     "topology.max_failures",
     "topology.timeout_seconds",
+    "topology.model_parallel",
+    "topology.layout",
     "training.epochs",
     "training.steps_per_execution",
     # Where data lies may change; what it is may not, and that is the fingerprint's to say.

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from distkeras.config.keys import Key
 from distkeras.config.problems import Problem, is_related, show
-from distkeras.config.sections import Config, CsvSource, ImageSection, ParquetSource, TopologySection
+from distkeras.config.sections import (
+    Config,
+    CsvSource,
+    ImageSection,
+    OuterStepsSection,
+    ParquetSource,
+    TopologySection,
+)
 
 Rule = Callable[[Config], Iterator[Problem]]
 
@@ -84,6 +92,7 @@ def _topology_fits_its_kind(config: Config) -> Iterator[Problem]:
     kinds = {
         "replicas": ("local",),
         "workers": ("processes", "ray"),
+        "reduction": ("processes", "ray"),
         "resources_per_worker": ("ray",),
         "placement": ("ray",),
     }
@@ -100,6 +109,64 @@ def _topology_fits_its_kind(config: Config) -> Iterator[Problem]:
             yield Problem(("topology", "workers"), f"{least} is more than {most}; write [least, most]")
 
 
+def _commits_fall_on_outer_steps(config: Config) -> Iterator[Problem]:
+    reduction, every = config.topology.reduction, config.checkpoint.every_steps
+    if isinstance(reduction, OuterStepsSection) and every is not None and every % reduction.every_steps:
+        text = f"workers differ between outer steps; make it a multiple of {reduction.every_steps}"
+        yield Problem(("checkpoint", "every_steps"), text)
+
+
+def _engine_has_what_is_asked(config: Config) -> Iterator[Problem]:
+    topology = config.topology
+    if config.engine == "tensorflow":
+        for name in ("model_parallel", "layout"):
+            if getattr(topology, name) != getattr(TopologySection(), name):
+                text = "only for engine jax, and it is tensorflow; remove it, or set engine: jax"
+                yield Problem(("topology", name), text)
+        return
+    if topology.reduction != "full":
+        text = "engine jax sends every step's gradients as they are; remove it, or set engine: tensorflow"
+        yield Problem(("topology", "reduction"), text)
+    if config.training.jit_compile is False:
+        text = "engine jax always compiles the step; remove it, or set engine: tensorflow"
+        yield Problem(("training", "jit_compile"), text)
+
+
+def _layout_splits_the_model(config: Config) -> Iterator[Problem]:
+    topology, place = config.topology, ("topology", "layout")
+    if config.engine == "tensorflow":
+        return
+    if (topology.model_parallel > 1) != bool(topology.layout):
+        text = (
+            "a split model needs both: topology.model_parallel above 1, and a layout of the weights to split"
+        )
+        yield Problem(place, text)
+    for pattern, axes in topology.layout.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield Problem((*place, pattern), f"not a regular expression: {error}")
+        unknown = [axis for axis in axes if axis not in ("model", None)]
+        if unknown:
+            yield Problem((*place, pattern), f"no axis is called {show(unknown[0])}; write model or null")
+        elif axes.count("model") != 1:
+            yield Problem((*place, pattern), "expected model for one axis, and null for the others")
+
+
+def _split_model_fits_the_workers(config: Config) -> Iterator[Problem]:
+    topology, stopping = config.topology, config.training.early_stopping
+    if topology.kind == "local" or topology.model_parallel == 1:
+        return
+    workers = topology.workers if isinstance(topology.workers, tuple) else (topology.workers,)
+    for number in workers:
+        if number % topology.model_parallel:
+            text = f"{number} workers do not divide by it; each worker has one device"
+            yield Problem(("topology", "model_parallel"), text)
+    if stopping is not None and stopping.restore_best_weights:
+        text = "a model that is split over workers is nowhere whole to be kept; set it to false"
+        yield Problem(("training", "early_stopping", "restore_best_weights"), text)
+
+
 RULES: dict[Rule, tuple[str, ...]] = {
     _parts_leave_training_data: ("data.split", "data.validation", "data.test"),
     _image_options_need_images: ("data.image", "task.kind"),
@@ -107,5 +174,9 @@ RULES: dict[Rule, tuple[str, ...]] = {
     _class_weights_fit_the_classes: ("task", "training.class_weight"),
     _label_is_no_feature: ("data.source", "data.validation", "data.test"),
     _topology_fits_its_kind: ("topology",),
+    _commits_fall_on_outer_steps: ("topology.reduction", "checkpoint.every_steps"),
+    _engine_has_what_is_asked: ("engine", "topology", "training.jit_compile"),
+    _layout_splits_the_model: ("engine", "topology.model_parallel", "topology.layout"),
+    _split_model_fits_the_workers: ("topology", "training.early_stopping"),
     _monitored_metric_exists: ("training.early_stopping", "data.validation", "data.split"),
 }

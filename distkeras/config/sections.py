@@ -234,11 +234,23 @@ class TrainingSection(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"] = "float32"
     """The Keras dtype policy that the model is built under."""
     jit_compile: bool | Literal["auto"] = "auto"
-    """Whether XLA compiles the step; `auto`: on one GPU. Several replicas run without, whatever is set."""
+    """Whether XLA compiles the step; `auto`: on one GPU. Several replicas run without, whatever is set. Engine `jax`:
+    always."""
     steps_per_execution: int | Literal["auto"] = "auto"
     """Steps that run inside one call into TensorFlow; `auto`: as many as still show every logging point."""
     early_stopping: EarlyStoppingSection | None = None
     """null: train for all epochs."""
+
+
+class OuterStepsSection(Section):
+    """Workers that train apart and meet every so many steps (DiLoCo, local SGD), for slow networks."""
+
+    every_steps: int = Field(gt=0)
+    """Steps between two meetings; the end of an epoch is always one."""
+    learning_rate: float = Field(default=0.7, gt=0)
+    """How far the mean of the workers' changes is followed; 1 without momentum: their weights are averaged."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Nesterov momentum of the outer steps."""
 
 
 class TopologySection(Section):
@@ -264,10 +276,18 @@ class TopologySection(Section):
     """Kinds `processes` and `ray`: how often lost workers are replaced, from the last commit, before the run fails."""
     timeout_seconds: float = Field(default=300.0, gt=0)
     """Longest that a worker waits for the others in one operation."""
-    reduction: Literal["full", "bfloat16"] = "full"
-    """What gradients cross the network as, between workers: the precision they have, or half the bytes of float32."""
+    reduction: Literal["full", "bfloat16"] | OuterStepsSection = "full"
+    """What crosses the network between workers: every step's gradients in the precision they have, or in half the
+    bytes of float32; or `{every_steps: 50}`, the weights alone, every so many steps."""
     sync_batch_norm: bool = False
-    """Whether BatchNormalization uses the global batch's statistics rather than each replica's own."""
+    """Whether BatchNormalization uses the global batch's statistics rather than each replica's own. Engine `jax`:
+    always."""
+    model_parallel: int = Field(default=1, gt=0)
+    """Engine `jax`: devices that one copy of the model is split over, as `layout` says. Kinds `processes` and `ray`:
+    this many workers share one copy."""
+    layout: dict[str, list[str | None]] = {}
+    """Engine `jax`: which weights are split. From a regular expression that matches the whole path of a weight, such as
+    `ffn_up/kernel`, to `model` (split) or null (whole) for each of its axes."""
 
 
 class CheckpointSection(Section):
@@ -296,6 +316,9 @@ class RunSettings(Section):
     name: Name
     """The run's name: its directory is `<output_dir>/<name>`. The file's stem where it is not given."""
     training: TrainingSection = TrainingSection()
+    engine: Literal["tensorflow", "jax"] = "tensorflow"
+    """What computes: Keras on TensorFlow, or Keras on JAX (extra `jax`). Part of what the run is: their initial weights
+    and dropout masks differ, whatever the seed."""
     topology: TopologySection = TopologySection()
     checkpoint: CheckpointSection = CheckpointSection()
     logging: LoggingSection = LoggingSection()

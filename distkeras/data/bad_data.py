@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow as tf
 
+from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError
 

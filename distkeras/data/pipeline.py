@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
-import tensorflow as tf
 
 from distkeras.config.sections import ImageSection
 from distkeras.data.batches import BatchPlan, batch_ids
+from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.order import order_key, uniforms
 from distkeras.data.sources.base import Shape, Source
 from distkeras.data.transforms import Augmentation, augmentation_from, resize
@@ -139,6 +139,21 @@ def input_shape(source: Source, image: ImageSection) -> Shape | Mapping[str, Sha
             remedy="leave data.image out, or add an axis of channels to grey images",
         )
     return shape
+
+
+def needs_tensorflow(source: Source, image: ImageSection, *, training: bool) -> bool:
+    """Whether TensorFlow reads the examples or changes the images; without, `Source.read_arrays` is enough.
+
+    Args:
+        source: The examples.
+        image: What happens to images.
+        training: Whether random changes are made, too.
+    """
+    return (
+        source.needs_tensorflow
+        or image.size is not None
+        or (training and augmentation_from(image).num_draws > 0)
+    )
 
 
 def _is_image(shape: InputShape) -> TypeGuard[Shape]:

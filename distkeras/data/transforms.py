@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import tensorflow as tf
-
 from distkeras.config.sections import ImageSection
+from distkeras.data.lazy_tensorflow import tf
 
 Flip = Literal["none", "horizontal", "vertical", "both"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context as tf_context
 
 from distkeras.distribution.buckets import pack, unpack
-from distkeras.errors import ResourceError
+from distkeras.errors import ConfigError, ResourceError
 from distkeras.topology import Worker
 
 _JOB = "worker"
@@ -22,6 +23,10 @@ CONNECT_SECONDS = 120
 HEARTBEAT_SECONDS = 30
 # Any number; there is one group, that of all workers.
 _GROUP_KEY = 1
+
+
+class ForbiddenHereError(Exception):
+    """A collective operation was asked for where none can be, such as inside what XLA compiles."""
 
 
 class Collectives:
@@ -52,9 +57,19 @@ class Collectives:
         self._hint = "nccl" if "GPU" in device else "ring"
         # Workers trace the same functions in the same order, so the same operation gets the same key on all of them.
         self._keys = itertools.count(1)
+        self._are_forbidden = False
         with tf.init_scope(), tf.device(device):
             # Operations that share it run in the order of the program, on all workers alike: NCCL deadlocks else.
             self._order = tf.Variable(tf.zeros(()))
+
+    @contextmanager
+    def forbidden(self) -> Generator[None]:
+        """Raises `ForbiddenHereError` where the block asks for a collective operation."""
+        self._are_forbidden = True
+        try:
+            yield
+        finally:
+            self._are_forbidden = False
 
     def sum(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns the sum of a tensor over workers."""
@@ -125,6 +140,8 @@ class Collectives:
             )
 
     def _arguments(self, key: Any) -> dict[str, Any]:
+        if self._are_forbidden:
+            raise ForbiddenHereError
         return {
             "group_size": self.group_size,
             "group_key": _GROUP_KEY,
@@ -165,6 +182,12 @@ def connect(worker: Worker) -> str:
             place=f"rank {worker.rank} at {worker.addresses[worker.rank]}",
             received=str(error.message).partition("\n")[0],
             remedy="see that all workers started, and that their hosts and ports reach each other",
+        ) from error
+    except RuntimeError as error:
+        raise ConfigError(
+            "TensorFlow was used in this process before its worker could meet the others.",
+            received=str(error).partition("\n")[0],
+            remedy="move what makes tensors, variables or models out of the module's top level",
         ) from error
     return f"/job:{_JOB}/replica:0/task:{worker.rank}"
 

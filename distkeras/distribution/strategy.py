@@ -59,6 +59,7 @@ class WorkerStrategy(tf.distribute.OneDeviceStrategy):
         worker: This process's place among the workers.
         device: This worker's device, such as `GPU:0`.
         timeout_seconds: Longest wait for the other workers in one operation.
+        reduces_steps: Whether every step's gradients are added up over the workers; else each trains apart.
         reduction_dtype: What gradients are sent as; None: as they are.
 
     Raises:
@@ -71,10 +72,12 @@ class WorkerStrategy(tf.distribute.OneDeviceStrategy):
         device: str,
         *,
         timeout_seconds: float,
+        reduces_steps: bool = True,
         reduction_dtype: tf.DType | None = None,
     ) -> None:
         task = connect(worker)
         super().__init__(f"{task}/device:{device}")
+        self.reduces_steps = reduces_steps
         self.reduction_dtype = reduction_dtype
         self.topology = Topology(world_size=len(worker.addresses), rank=worker.rank)
         self.collectives = Collectives(

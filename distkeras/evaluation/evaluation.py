@@ -7,7 +7,6 @@ import io
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError, MissingDependencyError
@@ -131,8 +130,7 @@ def _worst(
 def _picture(source: Source, index: int) -> str:
     """Returns an example as a PNG in a data URI; values are stretched to the full range, as in a contact sheet."""
     image = _pillow()
-    ids = [index] if source.granularity == "batch" else index
-    pixels = np.asarray(source.read(tf.constant(ids, tf.int64))[0], np.float32)
+    pixels = np.asarray(source.read_arrays(np.array([index]))[0], np.float32)
     pixels = pixels.reshape(pixels.shape[-3:])
     low, high = float(pixels.min()), float(pixels.max())
     pixels = (255 * (pixels - low) / max(high - low, 1e-12)).astype(np.uint8)

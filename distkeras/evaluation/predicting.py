@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
 from distkeras.config.sections import InputSection
-from distkeras.data.batches import BatchPlan, batch_ids
 from distkeras.data.sources.base import Source
-from distkeras.distribution.collectives import Collectives
-from distkeras.distribution.reduction import average_replica_state
-from distkeras.distribution.strategy import WorkerStrategy
 from distkeras.training.callbacks import scalars
-from distkeras.training.execution import testing_chunk
-from distkeras.training.feeding import evaluation_batches
-from distkeras.training.loop import distributed, testing
 from distkeras.training.session import Trained
-from distkeras.training.totals import totals
-
-# Of one call into TensorFlow; only the progress of a terminal would need shorter ones.
-STEPS_PER_CALL = 100
 
 
 def compute_metrics(
     trained: Trained, source: Source, *, global_batch_size: int, input: InputSection
 ) -> dict[str, float]:
     """Returns loss and metrics over every example exactly once, whatever the number of replicas. Collective."""
-    model, placement = trained.model, trained.placement
-    batches = evaluation_batches(source, global_batch_size, input, placement.topology)
-    average_replica_state(model, placement.strategy)
-    interval = min(STEPS_PER_CALL, batches.num_steps)
-    model.steps_per_execution = interval
-    chunk, add_up = testing_chunk(model, placement.strategy), totals(model, placement.strategy)
-    model.test_function = testing(chunk, add_up, batches.num_steps, interval)
-    metrics: dict[str, Any] = model.evaluate(
-        distributed(batches.dataset, placement.strategy), steps=batches.num_steps, verbose=0, return_dict=True
+    metrics = trained.placement.evaluate(
+        trained.model, source, global_batch_size=global_batch_size, input=input
     )
     return scalars(metrics)
 
 
-def predict(trained: Trained, source: Source, *, global_batch_size: int, input: InputSection) -> np.ndarray:
+def predict(trained: Trained, source: Source, *, global_batch_size: int, input: InputSection) -> Any:
     """Returns the model's output for each example, in the source's order, shape (num_examples, ...). Collective."""
-    model, placement = trained.model, trained.placement
-    batches = evaluation_batches(source, global_batch_size, input, placement.topology)
-    model.steps_per_execution = 1
-    model.predict_function = None
-    outputs = model.predict(
-        distributed(batches.dataset, placement.strategy), steps=batches.num_steps, verbose=0
-    )
-    strategy = placement.strategy
-    if not isinstance(strategy, WorkerStrategy):
-        return outputs
-    ids = [
-        _ids_of_worker(source, global_batch_size, rank, strategy.topology.world_size)
-        for rank in range(strategy.topology.world_size)
-    ]
-    return keras.tree.map_structure(lambda part: _in_order(part, ids, strategy.collectives), outputs)
-
-
-def _ids_of_worker(source: Source, global_batch_size: int, rank: int, world_size: int) -> np.ndarray:
-    """Returns the examples that one worker evaluates, in its order."""
-    plan = BatchPlan(source.num_examples, global_batch_size, "partial")
-    steps, replicas = range(plan.steps_per_epoch), range(rank, rank + 1)
-    batches = batch_ids(plan, source.fingerprint, 0, False, steps, replicas, world_size)
-    return batches.ids[np.arange(batches.ids.shape[1]) < batches.lengths[:, np.newaxis]]
-
-
-def _in_order(own: np.ndarray, ids: Sequence[np.ndarray], collectives: Collectives) -> np.ndarray:
-    """Returns the outputs of all workers, by example."""
-    longest = max(map(len, ids))
-    padded = np.zeros((longest, *own.shape[1:]), own.dtype)
-    padded[: len(own)] = own
-    everyone = collectives.gather(tf.constant(padded)).numpy().reshape(len(ids), *padded.shape)
-    ordered = np.empty((sum(map(len, ids)), *own.shape[1:]), own.dtype)
-    for rows, examples in zip(everyone, ids, strict=True):
-        ordered[examples] = rows[: len(examples)]
-    return ordered
+    return trained.placement.predict(trained.model, source, global_batch_size=global_batch_size, input=input)

@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-import tensorflow as tf
 
 from distkeras.config import sections
-from distkeras.data.bad_data import find_unreadable_example
 from distkeras.data.pipeline import input_shape
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.unlabelled import open_unlabelled
 from distkeras.errors import DataError, ResourceError
 from distkeras.evaluation.loading import OpenedRun
 from distkeras.evaluation.predicting import predict
+from distkeras.training.feeding import TrainingData
 
 
 def predict_source(opened: OpenedRun, section: sections.Source) -> tuple[Source, np.ndarray]:
@@ -33,18 +32,13 @@ def predict_source(opened: OpenedRun, section: sections.Source) -> tuple[Source,
     source = open_unlabelled(section, trained_on.feature_names)
     _check_fits(source, opened)
     opened.progress.announce(f"predicting {source.num_examples:,} examples")
-    try:
+    with opened.trained.placement.explained(TrainingData(source, None, config.data), config):
         outputs = predict(
             opened.trained,
             source,
             global_batch_size=config.training.global_batch_size,
             input=config.data,
         )
-    except tf.errors.OpError as error:
-        found = find_unreadable_example(source)
-        if found is None:
-            raise
-        raise found from error
     return source, outputs
 
 

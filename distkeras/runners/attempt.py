@@ -1,18 +1,20 @@
 """One attempt at a run, in one process: what it speaks through, and its duties before and after training.
 
-Nothing here imports TensorFlow before the console is ours, because TensorFlow prints while it is imported.
+Nothing here imports Keras or an engine before the console is ours, because they print while they are imported.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from distkeras.config.sections import RunSettings
-from distkeras.errors import DataError, DistkerasError, ResourceError
+from distkeras.errors import ConfigError, MissingDependencyError
 from distkeras.observability.console import OwnedConsole
 from distkeras.observability.environment import package_versions
 from distkeras.observability.progress import Progress
@@ -56,14 +58,18 @@ class Attempt:
         return self.worker is None or self.worker.rank == 0
 
     def place(self) -> Placement:
-        """Imports TensorFlow, which takes seconds, seeds the process, chooses its devices and meets other workers.
+        """Imports the engine, which takes seconds, seeds the process, chooses its devices and meets other workers.
 
         Raises:
             ResourceError: If the machine lacks the devices, or the workers do not meet.
-            ConfigError: If the global batch does not divide by the replicas.
+            ConfigError: If the global batch does not divide by the replicas, or the engine cannot be imported.
         """
-        version = package_versions(["tensorflow", "tensorflow-cpu"])
-        self.progress.announce(f"importing TensorFlow {next(iter(version.values()), '')}".rstrip())
+        engine = self.settings.engine
+        packages = ["jax"] if engine == "jax" else ["tensorflow", "tensorflow-cpu"]
+        title = "JAX" if engine == "jax" else "TensorFlow"
+        version = next(iter(package_versions(packages).values()), "")
+        self.progress.announce(f"importing {title} {version}".rstrip())
+        use_backend(engine)
         from distkeras.training.session import place
 
         return place(self.settings, self.worker)
@@ -81,7 +87,6 @@ class Attempt:
             DistkerasError: What went wrong, by kind.
         """
         from distkeras.training import session
-        from distkeras.training.agreement import require_same
         from distkeras.training.checkpoints import load_latest
         from distkeras.training.state import count_parameters
 
@@ -97,11 +102,11 @@ class Attempt:
             "their data": data.train.fingerprint,
             "the commit they found, so their storage is not shared": step,
         }
-        require_same(placement.strategy, facts)
+        placement.require_same(facts)
         if self.writes:
             self._begin_record(data, placement)
             self.directory.truncate_metrics(step)
-        with self._writers(step) as writers, _explained(data, self.settings):
+        with self._writers(step) as writers, placement.explained(data, self.settings):
             trained = session.train(
                 self.settings,
                 build_model,
@@ -142,35 +147,22 @@ class Attempt:
             together.close()
 
 
-@contextmanager
-def _explained(data: TrainingData, settings: RunSettings) -> Generator[None]:
-    """Says what TensorFlow's own errors mean for the run."""
-    import tensorflow as tf
+def use_backend(engine: Literal["tensorflow", "jax"]) -> None:
+    """Lets Keras compute with an engine. Keras chooses once, while it is imported.
 
-    from distkeras.data.bad_data import find_unreadable_example
+    Raises:
+        MissingDependencyError: If JAX is asked for and not installed.
+        ConfigError: If Keras was imported before, for another engine.
+    """
+    if engine == "jax" and find_spec("jax") is None:
+        raise MissingDependencyError("jax", "jax")
+    if ("keras" not in sys.modules and os.environ.get("KERAS_BACKEND", engine) != engine) or engine == "jax":
+        os.environ["KERAS_BACKEND"] = engine
+    import keras
 
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        if "No space left" in str(error.message):  # what TensorFlow calls a full disk, too
-            raise ResourceError(
-                "The disk is full: TensorFlow could not write a file.",
-                received=str(error.message).partition("\n")[0],
-                remedy="free some space; what was committed is kept, and the same command resumes from it",
-            ) from error
-        raise ResourceError(
-            "The device ran out of memory in a training step.",
-            place=f"training.global_batch_size: {settings.training.global_batch_size}",
-            received=str(error.message).partition("\n")[0],
-            remedy="use a smaller training.global_batch_size with gradient_accumulation_steps, or more devices",
-        ) from error
-    except tf.errors.OpError as error:
-        found = _unreadable(find_unreadable_example, data)
-        if found is None:
-            raise
-        raise found from error
-
-
-def _unreadable(find: Callable[[Any], DataError | None], data: TrainingData) -> DistkerasError | None:
-    sources = [source for source in (data.train, data.validation) if source is not None]
-    return next((error for error in map(find, sources) if error is not None), None)
+    if keras.config.backend() != engine:
+        raise ConfigError(
+            f"Keras was imported before the run, and computes with {keras.config.backend()} in this process.",
+            place=f"engine: {engine}",
+            remedy=f"set KERAS_BACKEND={engine} in the environment, or import keras after the run was placed",
+        )

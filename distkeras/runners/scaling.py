@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import keras
 import tensorflow as tf
 
 from distkeras.config.settings import settings_from_mapping
 from distkeras.distribution.devices import select_devices
-from distkeras.distribution.reduction import averaging, diverge_seeds
+from distkeras.distribution.reduction import diverge_seeds
 from distkeras.distribution.strategy import make_strategy
 from distkeras.errors import ConfigError
 from distkeras.topology import Topology
-from distkeras.training.execution import for_batches_of, step_function
+from distkeras.training.keras_fit import give_to_keras
 
 Prepared = TypeVar("Prepared", keras.Model, tf.data.Dataset)
 
@@ -89,20 +89,6 @@ def prepare(thing: Prepared, *, global_batch_size: int | None = None) -> Prepare
     return thing
 
 
-def give_to_keras(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Gives a model steps that Keras's own `fit` and `evaluate` drive, on any data."""
-    average: Callable[[], None] | None = None
-
-    def average_again() -> None:
-        nonlocal average
-        average = average or averaging(model, strategy)
-        average()
-
-    model.train_function = _function(model, strategy, "train_step")
-    model.test_function = _function(model, strategy, "test_step", before=average_again)
-    model.predict_function = None
-
-
 def _prepare_dataset(
     dataset: tf.data.Dataset, strategy: tf.distribute.Strategy, global_batch_size: int | None
 ) -> tf.data.Dataset:
@@ -118,29 +104,3 @@ def _prepare_dataset(
     # Keras hands each replica its part of every global batch; sharding the data set as well would lose examples.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.batch(global_batch_size).prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _function(
-    model: keras.Model,
-    strategy: tf.distribute.Strategy,
-    method: str,
-    before: Callable[[], None] = lambda: None,
-) -> Callable[[Any], Any]:
-    """Returns a Keras `train_function`: as many steps as the model's `steps_per_execution`, or what is left."""
-    jit_compile = model.jit_compile and strategy.num_replicas_in_sync == 1
-    step = step_function(model, strategy, method, jit_compile)
-
-    def function(iterator: Any) -> Any:
-        before()
-        logs: Any = None
-        for _ in range(model.steps_per_execution):
-            try:
-                batch = next(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            logs = for_batches_of(iterator, step)(batch)
-        if logs is None:
-            raise StopIteration
-        return logs
-
-    return function

@@ -12,7 +12,7 @@ from distkeras.checkpoint.writer import BackgroundWriter
 from distkeras.training.callback_state import capture_callbacks, plain_attributes
 from distkeras.training.checkpoints import files
 from distkeras.training.schedule import Cursor
-from distkeras.training.state import capture, optimizer_targets, require_finite
+from distkeras.training.state import Arrays, optimizer_targets, require_finite
 from distkeras.training.stopping import stop_error
 
 
@@ -38,7 +38,7 @@ class Committer(keras.callbacks.Callback):
         plan: How often.
         cursor: Where training stands.
         epochs: Epochs of the run.
-        consolidate: Brings the state of all replicas together in rank zero. Collective.
+        capture: Copies the state of all workers to rank zero's host. Collective.
         callbacks: Callbacks whose memory belongs to the state.
         writer: What commits in the background; None on the workers that do not write.
     """
@@ -49,13 +49,13 @@ class Committer(keras.callbacks.Callback):
         *,
         cursor: Cursor,
         epochs: int,
-        consolidate: Callable[[], None],
+        capture: Callable[[], Arrays],
         callbacks: Sequence[keras.callbacks.Callback],
         writer: BackgroundWriter | None,
     ) -> None:
         super().__init__()
         self._plan, self._cursor, self._epochs = plan, cursor, epochs
-        self._consolidate, self._callbacks, self._writer = consolidate, callbacks, writer
+        self._capture, self._callbacks, self._writer = capture, callbacks, writer
         self._arguments = [plain_attributes(callback) for callback in callbacks]
 
     def after_chunk(self, stop: int) -> None:
@@ -90,12 +90,12 @@ class Committer(keras.callbacks.Callback):
         Raises:
             TrainingError: If a weight is not a finite number; nothing is committed then.
         """
-        self._consolidate()
+        state = self._capture()
         if self._writer is None:
             return
         step = self._cursor.step
         plain, arrays = capture_callbacks(self._callbacks, self._arguments)
-        arrays |= capture(self.model)
+        arrays |= state
         require_finite(arrays, step)
         metadata = self._plan.metadata | {
             "callbacks": plain,

@@ -31,7 +31,7 @@ def training_chunk(
     Args:
         model: A compiled model, created under `strategy`.
         strategy: Where it runs.
-        jit_compile: Whether XLA compiles the step. One replica only: XLA has no kernel for the reduction.
+        jit_compile: Whether XLA compiles the step; of workers, all of it before the reduction, which has no kernel.
         deterministic: Whether TensorFlow's determinism is on, which forbids a graph to read the clock; Python
             then calls each step.
     """
@@ -82,7 +82,7 @@ def step_function(
     model: keras.Model, strategy: tf.distribute.Strategy, method: str, jit_compile: bool
 ) -> Step:
     """Returns one step of the model as a graph, or as it is where the model runs eagerly."""
-    step = one_step(model, strategy, method)
+    step = one_step(model, strategy, method, jit_compile=jit_compile and not model.run_eagerly)
     if model.run_eagerly:
         return step
     compile_step = jit_compile and not isinstance(strategy, ReplicaStrategy | WorkerStrategy)

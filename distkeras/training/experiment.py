@@ -12,7 +12,7 @@ import numpy as np
 
 from distkeras.config.sections import Config
 from distkeras.data.bad_data import check_class_labels
-from distkeras.data.pipeline import evaluation_dataset, input_shape
+from distkeras.data.pipeline import evaluation_dataset, input_shape, needs_tensorflow
 from distkeras.data.sources.base import Source
 from distkeras.data.splits import Splits, open_splits
 from distkeras.errors import ConfigError
@@ -78,7 +78,7 @@ class Experiment:
             config.training,
             loss=self.task.loss,
             metrics=self.task.metrics,
-            jit_compile=config.training.jit_compile is True,
+            jit_compile=config.training.jit_compile is True or config.engine == "jax",
         )
         return model
 
@@ -129,10 +129,7 @@ def _moments(source: Source, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
     Sums are shifted by the first batch's mean: without it the variance of large, close numbers is rounding error.
     """
-    batches = evaluation_dataset(
-        source, Topology(), global_batch_size=ADAPT_BATCH_SIZE, image=config.data.image
-    )
-    rows = _rows(batches)
+    rows = _rows(source, config)
     first = next(rows)
     shift = first.mean(axis=0)
     count, total, squares = 0, np.zeros_like(shift), np.zeros_like(shift)
@@ -144,6 +141,17 @@ def _moments(source: Source, config: Config) -> tuple[np.ndarray, np.ndarray]:
     return (mean + shift).astype(np.float32), np.maximum(squares / count - mean**2, 0).astype(np.float32)
 
 
-def _rows(batches: Any) -> Iterator[np.ndarray]:
-    for features, *_ in batches.as_numpy_iterator():
+def _rows(source: Source, config: Config) -> Iterator[np.ndarray]:
+    for features in _features(source, config):
         yield features.reshape(-1, features.shape[-1]).astype(np.float64)
+
+
+def _features(source: Source, config: Config) -> Iterator[np.ndarray]:
+    if needs_tensorflow(source, config.data.image, training=False):
+        batches = evaluation_dataset(
+            source, Topology(), global_batch_size=ADAPT_BATCH_SIZE, image=config.data.image
+        )
+        yield from (features for features, *_ in batches.as_numpy_iterator())
+        return
+    for start in range(0, source.num_examples, ADAPT_BATCH_SIZE):
+        yield source.read_arrays(np.arange(start, min(start + ADAPT_BATCH_SIZE, source.num_examples)))[0]

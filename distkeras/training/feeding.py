@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import tensorflow as tf
-
 from distkeras.config.sections import InputSection, RunSettings
 from distkeras.data.batches import BatchPlan
-from distkeras.data.pipeline import evaluation_dataset, training_dataset
+from distkeras.data.lazy_tensorflow import tf
+from distkeras.data.pipeline import training_dataset
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError
 from distkeras.topology import Topology
-from distkeras.training.loop import Validation
 
 
 @dataclass(frozen=True)
@@ -71,27 +69,19 @@ def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, 
     return features, label, weight * sample_weight[0] if sample_weight else weight
 
 
-def validation_batches(settings: RunSettings, data: TrainingData, topology: Topology) -> Validation | None:
-    """Returns the validation batches of a run, or None."""
-    if data.validation is None:
-        return None
-    return evaluation_batches(data.validation, settings.training.global_batch_size, data.input, topology)
+def require_same_kind(data: TrainingData, kind_of: Callable[[Source, InputSection], Any]) -> None:
+    """Validation examples of another shape would be found out after a whole epoch.
 
+    Args:
+        data: Training and validation examples.
+        kind_of: Returns type and shape of one example's features and label.
 
-def evaluation_batches(
-    source: Source, global_batch_size: int, input: InputSection, topology: Topology
-) -> Validation:
-    """Returns a source's batches for `evaluate` and `predict`: in order, each example exactly once a pass."""
-    batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size, image=input.image)
-    num_steps = int(batches.cardinality()) // topology.num_local_replicas
-    return Validation(batches.repeat(), num_steps)
-
-
-def require_same_kind(data: TrainingData) -> None:
-    """Validation examples of another shape would be found out after a whole epoch."""
+    Raises:
+        DataError: If they differ.
+    """
     if data.validation is None:
         return
-    train, validation = _kind(data.train, data.input), _kind(data.validation, data.input)
+    train, validation = kind_of(data.train, data.input), kind_of(data.validation, data.input)
     if train != validation:
         raise DataError(
             "The validation examples are of another shape or type than the training examples.",
@@ -99,8 +89,3 @@ def require_same_kind(data: TrainingData) -> None:
             received=validation,
             remedy=f"make them as those of {data.train.name}: {train}",
         )
-
-
-def _kind(source: Source, input: InputSection) -> Any:
-    spec: Any = evaluation_dataset(source, Topology(), global_batch_size=1, image=input.image).element_spec
-    return tf.nest.map_structure(lambda leaf: (leaf.dtype.name, *leaf.shape[1:]), spec[:2])

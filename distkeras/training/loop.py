@@ -55,10 +55,11 @@ class TrainingLoop:
         epoch_metrics: State of the running metrics where training resumes inside an epoch, by name as
             `state.capture` has it; else None.
         average: Gives every replica the mean of the state that each keeps for itself; called at the end of epochs.
+        meet: Called where workers that train apart meet.
         asked_to_stop: The number of the signal that asked this worker to stop, or 0.
         after_chunk: Called whenever steps are complete and the model is consistent: commits, stops, watches; with
             the signal that asked any of the workers to stop, the same on all of them, or 0.
-        at_logging_point: Called with the step at the end of each logging interval.
+        at_logging_point: Called with the step at the end of each logging interval, where workers have met.
     """
 
     model: keras.Model
@@ -75,6 +76,7 @@ class TrainingLoop:
     timer: StepTimer = field(default_factory=StepTimer)
     epoch_metrics: Mapping[str, np.ndarray] | None = None
     average: Callable[[], None] = lambda: None
+    meet: Callable[[], None] = lambda: None
     asked_to_stop: Callable[[], int] = lambda: 0
     after_chunk: Callable[[int], None] = lambda stop: None
     at_logging_point: Callable[[int], None] = lambda step: None
@@ -111,11 +113,15 @@ class TrainingLoop:
             self.epoch_metrics = None
         while cursor.step < end:
             logs, stop = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
+            if not cursor.workers_met:
+                continue
+            self.meet()
             if cursor.at_epoch_end:
                 self.average()
             self.after_chunk(stop)
         if cursor.ran:
             logs = self.totals(logs, cursor.at_epoch_end)
+        if cursor.ran and cursor.workers_met:
             self.at_logging_point(cursor.step)
         return logs
 

@@ -60,6 +60,7 @@ class Cursor:
         steps_per_epoch: Steps of an epoch.
         interval: Steps of one logging interval.
         commit_every: Steps between two commits inside an epoch, or None.
+        meet_every: Steps between two meetings of workers that train apart, or None where every step is one.
         step: Complete optimizer steps of the run.
         asked: The step at the end of the interval that Keras asked for last.
         ran: Whether that interval had steps to run.
@@ -68,6 +69,7 @@ class Cursor:
     steps_per_epoch: int
     interval: int
     commit_every: int | None = None
+    meet_every: int | None = None
     step: int = 0
     asked: int = field(init=False)
     ran: bool = field(init=False, default=False)
@@ -101,12 +103,17 @@ class Cursor:
         return min(self.asked + self.interval, epoch_end)
 
     def chunk(self, end: int, size: int) -> int:
-        """Returns the steps to run now: towards `end`, at most `size`, and never past a commit."""
-        steps = min(size, end - self.step)
-        if self.commit_every is not None:
-            in_epoch = self.step % self.steps_per_epoch
-            steps = min(steps, self.commit_every - in_epoch % self.commit_every)
-        return steps
+        """Returns the steps to run now: towards `end`, at most `size`, and never past a commit or a meeting."""
+        in_epoch = self.step % self.steps_per_epoch
+        stops = [
+            every - in_epoch % every for every in (self.commit_every, self.meet_every) if every is not None
+        ]
+        return min(size, end - self.step, *stops)
+
+    @property
+    def workers_met(self) -> bool:
+        """Whether all workers have the same weights after the step just completed."""
+        return self.meet_every is None or self.step % self.steps_per_epoch % self.meet_every == 0
 
     @property
     def commit_due(self) -> bool:

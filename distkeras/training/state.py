@@ -7,31 +7,52 @@ model built a second time has others.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from distkeras.distribution.reduction import diverge_seeds
 from distkeras.errors import CheckpointError, TrainingError
-from distkeras.training.step import optimizers_of
 
 Arrays = dict[str, np.ndarray]
+# How an engine copies a variable to the host, and how it gives it a value.
+Copy = Callable[[Any], np.ndarray]
+Assign = Callable[[Any, np.ndarray], None]
 
 
-def capture(model: keras.Model) -> Arrays:
+def optimizers_of(model: keras.Model) -> list[Any]:
+    """Returns every optimizer the model holds: the compiled one first, then those of custom train steps."""
+    candidates = [getattr(model, "optimizer", None), *vars(model).values()]
+    found: list[Any] = []
+    for candidate in candidates:
+        if isinstance(candidate, keras.optimizers.Optimizer) and all(candidate is not one for one in found):
+            found.append(candidate)
+    return found
+
+
+def copied(variable: Any) -> np.ndarray:
+    """Copies a variable that this process holds whole."""
+    # A CPU tensor's array is the variable's own memory, which the next step overwrites.
+    return np.array(variable.numpy())
+
+
+def assigned(variable: Any, array: np.ndarray) -> None:
+    """Gives a variable a value."""
+    variable.assign(array)
+
+
+def capture(model: keras.Model, copy: Copy = copied) -> Arrays:
     """Copies weights, optimizers, random generators and running metrics to the host.
 
     Under replicas, call it after `average_replica_state`; what is copied is replica zero's.
     """
-    return {name: _copied(variable) for name, variable in _state(model).items()}
+    return {name: copy(variable) for name, variable in _state(model).items()}
 
 
-def capture_weights(model: keras.Model) -> Arrays:
+def capture_weights(model: keras.Model, copy: Copy = copied) -> Arrays:
     """Copies the weights alone: what predicts, without what trains."""
-    return {name: _copied(variable) for name, variable in _numbered("weights", model.weights).items()}
+    return {name: copy(variable) for name, variable in _numbered("weights", model.weights).items()}
 
 
 def count_parameters(model: keras.Model) -> int:
@@ -51,40 +72,40 @@ def optimizer_targets(model: keras.Model) -> list[list[int]]:
     ]
 
 
-def restore(
-    model: keras.Model,
-    arrays: Mapping[str, np.ndarray],
-    targets: Sequence[Sequence[int]],
-    strategy: tf.distribute.Strategy,
-) -> None:
+def build_optimizers(model: keras.Model, targets: Sequence[Sequence[int]]) -> None:
+    """Builds the optimizers that a custom `train_step` leaves unbuilt until its first step.
+
+    Args:
+        model: A compiled model; call this under what it was created under.
+        targets: What `optimizer_targets` returned.
+    """
+    for optimizer, numbers in zip(optimizers_of(model), targets, strict=False):
+        if not optimizer.built and numbers:
+            optimizer.build([model.trainable_variables[number] for number in numbers])
+
+
+def restore(model: keras.Model, arrays: Mapping[str, np.ndarray], assign: Assign = assigned) -> None:
     """Gives the model everything that `capture` copied, apart from its metrics.
 
     Args:
-        model: A compiled model.
+        model: A compiled model with all its variables.
         arrays: What `capture` returned.
-        targets: What `optimizer_targets` returned; a custom `train_step` may leave its optimizers unbuilt
-            until its first step.
-        strategy: What the model was created under.
+        assign: How a variable gets a value.
 
     Raises:
         CheckpointError: If the arrays belong to another model.
     """
-    for optimizer, numbers in zip(optimizers_of(model), targets, strict=False):
-        if not optimizer.built and numbers:
-            with strategy.scope():
-                optimizer.build([model.trainable_variables[number] for number in numbers])
-    _assign(_state(model), arrays)
-    diverge_seeds(model, strategy)
+    _assign(_state(model), arrays, assign)
 
 
-def restore_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+def restore_weights(model: keras.Model, arrays: Mapping[str, np.ndarray], assign: Assign = assigned) -> None:
     """Gives the model the weights that `capture_weights` or `capture` copied.
 
     Raises:
         CheckpointError: If the arrays belong to another model.
     """
     weights = {name: array for name, array in arrays.items() if name.startswith("weights/")}
-    _assign(_numbered("weights", model.weights), weights)
+    _assign(_numbered("weights", model.weights), weights, assign)
 
 
 def restore_metrics(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
@@ -113,11 +134,6 @@ def _is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float32, copy=False)).all())
 
 
-def _copied(variable: Any) -> np.ndarray:
-    # A CPU tensor's array is the variable's own memory, which the next step overwrites.
-    return np.array(variable.numpy())
-
-
 def _state(model: keras.Model) -> dict[str, Any]:
     generators = [variable for variable in model.variables if "seed_generator_state" in variable.path]
     state = _numbered("weights", model.weights) | _numbered("random", generators)
@@ -130,7 +146,7 @@ def _numbered(group: str, variables: Iterable[Any]) -> dict[str, Any]:
     return {f"{group}/{number:05d}": variable for number, variable in enumerate(variables)}
 
 
-def _assign(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def _assign(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray], assign: Assign) -> None:
     expected, received = _of_model(state), _of_model(arrays)
     for name in sorted(expected.keys() | received.keys()):
         in_model = tuple(expected[name].shape) if name in expected else None
@@ -143,7 +159,7 @@ def _assign(state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
                 remedy="restore the model code and config that the run began with, or give this run another name",
             )
     for name, variable in expected.items():
-        variable.assign(received[name])
+        assign(variable, received[name])
 
 
 def _of_model(named: Mapping[str, Any]) -> dict[str, Any]:

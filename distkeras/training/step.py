@@ -32,6 +32,9 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 from distkeras.distribution.moments import global_moments
 from distkeras.distribution.reduction import all_reduce_sum, reduce_gradients, replica_state, share_of
 from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy
+from distkeras.training.compiled_step import compiled_train_step
+from distkeras.training.replacing import replaced
+from distkeras.training.state import optimizers_of
 
 Step = Callable[[Any], Any]
 
@@ -47,23 +50,16 @@ _LOCAL_METHODS = (
 _replica = threading.local()
 
 
-def optimizers_of(model: keras.Model) -> list[Any]:
-    """Returns every optimizer the model holds: the compiled one first, then those of custom train steps."""
-    candidates = [getattr(model, "optimizer", None), *vars(model).values()]
-    found: list[Any] = []
-    for candidate in candidates:
-        if isinstance(candidate, keras.optimizers.Optimizer) and all(candidate is not one for one in found):
-            found.append(candidate)
-    return found
-
-
-def one_step(model: keras.Model, strategy: tf.distribute.Strategy, method: str) -> Step:
+def one_step(
+    model: keras.Model, strategy: tf.distribute.Strategy, method: str, *, jit_compile: bool = False
+) -> Step:
     """Returns the function that runs one step of the model on a global batch.
 
     Args:
         model: A compiled model, created under `strategy`.
         strategy: A `ReplicaStrategy`, a `WorkerStrategy`, or any strategy of one replica.
         method: `"train_step"` or `"test_step"`.
+        jit_compile: Under a `WorkerStrategy`, whether XLA compiles what comes before the reduction.
 
     Returns:
         A function from a batch (per-replica values under a `ReplicaStrategy`) to the step's logs: a dict of
@@ -73,7 +69,7 @@ def one_step(model: keras.Model, strategy: tf.distribute.Strategy, method: str) 
     if isinstance(strategy, ReplicaStrategy):
         return _replicated_step(model, strategy, method)
     if isinstance(strategy, WorkerStrategy):
-        return _worker_step(model, strategy, method)
+        return _worker_step(model, strategy, method, jit_compile)
 
     def step(data: Any) -> Any:
         return strategy.run(lambda batch: getattr(model, method)(_without_optionals(batch)), args=(data,))
@@ -99,12 +95,12 @@ def trace_variables(model: keras.Model, batch: Any) -> None:
 
     with ExitStack() as stack:
         for optimizer in optimizers_of(model):
-            stack.enter_context(_replaced(optimizer, "apply", building(optimizer)))
+            stack.enter_context(replaced(optimizer, "apply", building(optimizer)))
         tf.function(lambda data: model.train_step(_without_optionals(data))).get_concrete_function(batch)
 
 
 def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str) -> Step:
-    replica_step = _replica_step(model, method)
+    replica_step = _replica_step(model, getattr(model, method))
 
     def step(data: Any) -> Any:
         with strategy.counting_as_one(), _global_batch_semantics(optimizers_of(model)):
@@ -116,8 +112,12 @@ def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str)
     return step
 
 
-def _worker_step(model: keras.Model, strategy: WorkerStrategy, method: str) -> Step:
-    replica_step = _replica_step(model, method)
+def _worker_step(model: keras.Model, strategy: WorkerStrategy, method: str, jit_compile: bool) -> Step:
+    if not strategy.reduces_steps and method == "train_step":
+        return _step_apart(model, strategy)
+    is_compiled = jit_compile and method == "train_step"
+    own_step = compiled_train_step(model, strategy) if is_compiled else getattr(model, method)
+    replica_step = _replica_step(model, own_step)
 
     def step(data: Any) -> Any:
         with _global_batch_semantics(optimizers_of(model)):
@@ -126,7 +126,18 @@ def _worker_step(model: keras.Model, strategy: WorkerStrategy, method: str) -> S
     return step
 
 
-def _replica_step(model: keras.Model, method: str) -> Step:
+def _step_apart(model: keras.Model, strategy: WorkerStrategy) -> Step:
+    """Returns a step that nothing of crosses workers: the model's own, on this worker's part of the batch."""
+    share = tf.constant(1 / strategy.topology.num_replicas)
+
+    def replica_step(data: Any) -> Any:
+        logs = model.train_step(_without_optionals(data))
+        return tf.nest.map_structure(lambda value: _weighted(value, share), logs)
+
+    return lambda data: strategy.run(replica_step, args=(data,))
+
+
+def _replica_step(model: keras.Model, own_step: Step) -> Step:
     """Returns the step of one replica; its logs are this replica's part of the global batch's."""
 
     def step(data: Any) -> Any:
@@ -134,7 +145,7 @@ def _replica_step(model: keras.Model, method: str) -> Step:
         features = tf.nest.flatten(data)[0]
         _replica.share = share_of(features)
         with _state_kept(model, may_be_empty=features.shape[0] in (None, 0)):
-            logs = getattr(model, method)(data)
+            logs = own_step(data)
         return tf.nest.map_structure(lambda value: _weighted(value, _replica.share), logs)
 
     return step
@@ -194,14 +205,14 @@ def _reducing(optimizer: Any) -> Generator[None]:
         own_apply(optimizer, reduce_gradients(list(grads), _replica.share), trainable_variables)
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(optimizer, "apply", apply))
+        stack.enter_context(replaced(optimizer, "apply", apply))
         for owner in {
             id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", None))
         }.values():
             if owner is not None:
                 for name in _LOCAL_METHODS:
                     method = MethodType(getattr(BaseOptimizer, name), owner)
-                    stack.enter_context(_replaced(owner, name, method))
+                    stack.enter_context(replaced(owner, name, method))
         yield
 
 
@@ -214,15 +225,6 @@ def _build_across_replicas(optimizer: Any, variables: list[Any]) -> None:
                 optimizer.build(variables)
 
     tf.distribute.get_replica_context().merge_call(build)
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Generator[None]:
-    object.__setattr__(owner, name, value)
-    try:
-        yield
-    finally:
-        object.__delattr__(owner, name)
 
 
 @contextmanager

@@ -100,9 +100,11 @@ def rows(run: Path) -> list[tuple]:
     return [(row["step"], row["kind"], row["metrics"]) for row in lines]
 
 
-def test_a_lost_worker_is_replaced_and_nothing_else_changes(start, tmp_path) -> None:
-    assert end(start("run", "name=whole"))[0] == 0
-    process = start("run", "name=killed")
+@pytest.mark.parametrize("reduction", ["full", "{every_steps: 10}"])
+def test_a_lost_worker_is_replaced_and_nothing_else_changes(reduction, start, tmp_path) -> None:
+    settings = f"topology.reduction={reduction}", "checkpoint.every_steps=20"
+    assert end(start("run", "name=whole", *settings))[0] == 0
+    process = start("run", "name=killed", *settings)
     wait_for_commits(tmp_path / "runs/killed", 2, process)
     os.kill(workers_of(process)[1], signal.SIGKILL)
     code, err = end(process)
@@ -111,6 +113,7 @@ def test_a_lost_worker_is_replaced_and_nothing_else_changes(start, tmp_path) -> 
     assert_same_bits(final_weights(tmp_path / "runs/killed"), final_weights(tmp_path / "runs/whole"))
     assert rows(tmp_path / "runs/killed") == rows(tmp_path / "runs/whole")
     assert json.loads((tmp_path / "runs/killed/manifest.json").read_text())["attempts"] == 2
+    assert rows(tmp_path / "runs/whole")[-1][2]["val_accuracy"] > 0.9
 
 
 def test_ctrl_c_commits_on_all_workers_and_the_same_command_goes_on(start, tmp_path) -> None:

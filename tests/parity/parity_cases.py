@@ -16,6 +16,12 @@ TRAINER = ("replicas-1", "replicas-2", "replicas-4", "workers-2")
 ALONE_AND_TWO = ("replicas-1", "replicas-2", "workers-2")
 ALONE = ("replicas-1",)
 TWO = ("replicas-2", "workers-2")
+WORKERS = ("workers-2",)
+COMPILED = {"training.jit_compile": True, "data.remainder": "drop"}
+MEET_EVERY_STEP = {
+    "topology.reduction": {"every_steps": 1, "learning_rate": 1.0, "momentum": 0.0},
+    "data.remainder": "drop",
+}
 
 
 @dataclass(frozen=True)
@@ -283,6 +289,19 @@ KERAS_ITSELF = [
     Case("callbacks", "mlp_with_callbacks", rungs=("replicas-1", "replicas-2", "scale-2"), epochs=8),
     Case("gan", "gan", rungs=EVERYWHERE),
     Case("vae", "vae", rungs=ALONE_AND_TWO, num_examples=137, evaluated=False),
+    Case(
+        "bfloat16_reduction",
+        "mlp",
+        rungs=WORKERS,
+        settings={"topology.reduction": "bfloat16"},
+        arguments=SGD,
+        loss_tolerance=2e-3,
+        weight_tolerance=4e-2,
+    ),
+    # Workers that meet after every step, and take over the mean of their weights, train the global batch.
+    Case("outer_steps_every_step", "mlp", rungs=WORKERS, settings=MEET_EVERY_STEP, arguments=SGD),
+    Case("compiled", "mlp", rungs=WORKERS, settings=COMPILED, arguments=SGD | {"global_clipnorm": 0.1}),
+    Case("compiled_uneven", "convolution", "pictures", rungs=WORKERS, settings={"training.jit_compile": True}),
     Case("run_eagerly", "eager", num_examples=29, epochs=2),
 ]
 

@@ -169,14 +169,14 @@ def placed_worker(rungs: str) -> Any:
     """Meets the other workers; all cases of the process train among them."""
     from distkeras.distribution.strategy import WorkerStrategy
     from distkeras.topology import Worker
-    from distkeras.training.session import Placement
+    from distkeras.training.tensorflow_placement import TensorFlowPlacement
 
     _, _, place = rungs.partition(":")
     rank, _, addresses = place.partition("@")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     worker = Worker(tuple(addresses.split(",")), int(rank))
     strategy = WorkerStrategy(worker, "CPU:0", timeout_seconds=60.0)
-    return Placement(strategy, strategy.topology, on_gpu=False)
+    return TensorFlowPlacement(strategy.topology, False, strategy)
 
 
 def trained_by_workers(case: Case, folder: Path, placement: Any) -> Arrays:
@@ -197,6 +197,9 @@ def trained_by_workers(case: Case, folder: Path, placement: Any) -> Arrays:
         }
         | case.trainer_settings()
     )
+    reduction, strategy = settings.topology.reduction, placement.strategy
+    strategy.reduction_dtype = tf.bfloat16 if reduction == "bfloat16" else None
+    strategy.reduces_steps = isinstance(reduction, str)
     directory = RunDirectory(folder / "runs" / f"worker-{placement.topology.rank}" / case.name)
     directory.create()
     train, validation = source(case, "train"), source(case, "validation") if case.evaluated else None

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import tensorflow as tf
 
 from distkeras.config.sections import ArraysSource as ArraysSection
+from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError
 
@@ -63,6 +63,7 @@ class ArraySource(Source):
     ) -> None:
         self.name = name
         self.granularity = "batch"
+        self.needs_tensorflow = False
         self.class_names = None if class_names is None else tuple(class_names)
         self.feature_names = None if feature_names is None else tuple(feature_names)
         self._locate = locate
@@ -79,24 +80,26 @@ class ArraySource(Source):
         arrays = list(self._columns.values())
         self.feature_shape = self._like_features([array.shape[1:] for array in arrays])
         self.feature_dtype = self._like_features([_read_type(array).name for array in arrays])
-        self._tensors: list[tf.Tensor] | None = None
-        if not any(map(_is_mapped, arrays)) and sum(array.nbytes for array in arrays) <= MAX_TENSOR_BYTES:
-            # Eager and on the CPU: pipelines capture these tensors rather than embed a copy in each graph.
-            with tf.init_scope(), tf.device("CPU:0"):
-                self._tensors = [tf.constant(_converted(array)) for array in arrays]
+        size_bytes = sum(array.nbytes for array in arrays)
+        self._fits_tensors = not any(map(_is_mapped, arrays)) and size_bytes <= MAX_TENSOR_BYTES
+        self._tensors: list[tf.Tensor] = []
 
     def labels(self) -> np.ndarray:
         return _converted(self._columns["labels"])
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
-        if self._tensors is not None:
-            tensors = [tf.gather(tensor, ids) for tensor in self._tensors]
+        if self._fits_tensors:
+            tensors = [tf.gather(tensor, ids) for tensor in self._as_tensors()]
         else:
             types = [_read_type(array) for array in self._columns.values()]
             tensors = tf.numpy_function(self._gather, [ids], types)
             for tensor, array in zip(tensors, self._columns.values(), strict=True):
                 tensor.set_shape((ids.shape[0], *array.shape[1:]))
         return self._like_features(tensors), *tensors[self._num_inputs :]
+
+    def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
+        arrays = self._gather(ids)
+        return self._like_features(arrays), *arrays[self._num_inputs :]
 
     def locate(self, example_id: int) -> str:
         if self._locate is not None:
@@ -110,8 +113,15 @@ class ArraySource(Source):
             return dict(zip(self._input_names, inputs, strict=True))
         return inputs if self._has_many_inputs else inputs[0]
 
+    def _as_tensors(self) -> list[tf.Tensor]:
+        if not self._tensors:
+            # Eager and on the CPU: pipelines capture these tensors rather than embed a copy in each graph.
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._tensors = [tf.constant(_converted(array)) for array in self._columns.values()]
+        return self._tensors
+
     def _gather(self, ids: np.ndarray) -> list[np.ndarray]:
-        """Copies some examples out of the arrays; called by TensorFlow, once a batch."""
+        """Copies some examples out of the arrays, once a batch."""
         batch: list[np.ndarray] = []
         for title, array in self._columns.items():
             values = _converted(array[ids])

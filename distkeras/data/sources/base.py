@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import tensorflow as tf
 
+from distkeras.data.lazy_tensorflow import tf
 from distkeras.errors import DataError
 
 Shape = tuple[int | None, ...]
@@ -30,6 +30,7 @@ class Source(ABC):
         feature_dtype: TensorFlow's name of the features' type; same structure as `feature_shape`.
         class_names: Names of the classes by index, where the source has them.
         feature_names: Names of the features along the last axis, where the source has them.
+        needs_tensorflow: Whether examples are read by TensorFlow's operations.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source(ABC):
     feature_dtype: str | Mapping[str, str] | tuple[str, ...]
     class_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
+    needs_tensorflow: bool = True
 
     @abstractmethod
     def labels(self) -> np.ndarray:
@@ -56,6 +58,23 @@ class Source(ABC):
             (features, label) or (features, label, sample_weight), each with a leading n with granularity
             "batch".
         """
+
+    def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
+        """Reads examples now, as NumPy arrays: the values of `read`, with a leading n at any granularity.
+
+        Args:
+            ids: int64, shape (n,).
+
+        Raises:
+            DataError: If they are read one by one and differ in shape.
+        """
+        with tf.device("CPU:0"):
+            if self.granularity == "batch":
+                return tf.nest.map_structure(np.asarray, self.read(tf.constant(ids, tf.int64)))
+            examples = [self.read(tf.constant(example_id, tf.int64)) for example_id in ids]
+            return tf.nest.map_structure(
+                lambda *parts: np.stack([np.asarray(part) for part in parts]), *examples
+            )
 
     @abstractmethod
     def locate(self, example_id: int) -> str:
@@ -94,17 +113,23 @@ class Subset(Source):
         self.feature_dtype = source.feature_dtype
         self.class_names = source.class_names
         self.feature_names = source.feature_names
+        self.needs_tensorflow = source.needs_tensorflow
         self._source = source
         self._ids = ids
-        # Eager and on the CPU, so that pipelines capture one tensor rather than embed a copy in each graph.
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._id_table = tf.constant(ids)
+        self._id_table: tf.Tensor | None = None
 
     def labels(self) -> np.ndarray:
         return self._source.labels()[self._ids]
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
+        if self._id_table is None:
+            # Eager and on the CPU, so that pipelines capture one tensor rather than embed a copy in each graph.
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._id_table = tf.constant(self._ids)
         return self._source.read(tf.gather(self._id_table, ids))
+
+    def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
+        return self._source.read_arrays(self._ids[ids])
 
     def locate(self, example_id: int) -> str:
         return self._source.locate(int(self._ids[example_id]))

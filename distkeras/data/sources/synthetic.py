@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from distkeras.config.sections import SyntheticSource as SyntheticSection
+from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source
 
 _LABEL_STREAM = 0x6C61_6265
@@ -30,6 +31,7 @@ class SyntheticSource(Source):
         self.name = "synthetic"
         self.num_examples = section.num_examples
         self.granularity = "batch"
+        self.needs_tensorflow = False
         self.feature_shape = tuple(section.shape)
         self.feature_dtype = "float32"
         self._shape = tuple(section.shape)
@@ -38,47 +40,65 @@ class SyntheticSource(Source):
         self.fingerprint = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def labels(self) -> np.ndarray:
-        with tf.device("CPU:0"):
-            return self._label(tf.range(self.num_examples, dtype=tf.int64)).numpy()
+        return self._label(np.arange(self.num_examples))
 
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        labels = self._label(ids)
-        places = tf.range(math.prod(self._shape), dtype=tf.int64)
-        if self._num_classes is None:
-            signal = labels[:, tf.newaxis] * _signed(_hash(places, _SIGNAL_STREAM))
-        else:
-            signal = _signed(_hash_pairs(labels, places, _SIGNAL_STREAM))
-        features = signal + _signed(_hash_pairs(ids, places, _NOISE_STREAM))
+        features, labels = self._examples(ids)
         return tf.reshape(features, (-1, *self._shape)), labels
+
+    def read_arrays(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features, labels = self._examples(ids)
+        return features.reshape(-1, *self._shape), labels
 
     def locate(self, example_id: int) -> str:
         return f"synthetic example {example_id}"
 
-    def _label(self, ids: tf.Tensor) -> tf.Tensor:
-        words = _hash(ids, _LABEL_STREAM)
+    def _examples(self, ids: Any) -> tuple[Any, Any]:
+        """Features, shape (n, values), and labels, of the library that the ids are of."""
+        labels = self._label(ids)
+        places = np.arange(math.prod(self._shape))
         if self._num_classes is None:
-            return _signed(words)
-        return tf.math.floormod(tf.cast(words, tf.int64), self._num_classes)
+            signal = labels[:, np.newaxis] * _signed(_hash(places, _SIGNAL_STREAM))
+        else:
+            signal = _signed(_hash_pairs(labels, places, _SIGNAL_STREAM))
+        return signal + _signed(_hash_pairs(ids, places, _NOISE_STREAM)), labels
+
+    def _label(self, ids: Any) -> Any:
+        words = _hash(ids, _LABEL_STREAM)
+        return _signed(words) if self._num_classes is None else _cast(words, "int64") % self._num_classes
 
 
-def _hash_pairs(rows: tf.Tensor, columns: tf.Tensor, stream: int) -> tf.Tensor:
+# What follows is the same arithmetic on NumPy arrays and on TensorFlow's tensors; two things are spelt differently.
+
+
+def _shift_right(words: Any, bits: int) -> Any:
+    return (
+        words >> np.uint32(bits)
+        if isinstance(words, np.ndarray)
+        else tf.bitwise.right_shift(words, np.uint32(bits))
+    )
+
+
+def _cast(numbers: Any, dtype: str) -> Any:
+    return numbers.astype(dtype) if isinstance(numbers, np.ndarray) else tf.cast(numbers, dtype)
+
+
+def _hash_pairs(rows: Any, columns: np.ndarray, stream: int) -> Any:
     """uint32 of shape (rows, columns): a hash of each pair."""
-    return _mix(_hash(rows, stream)[:, tf.newaxis] + _hash(columns, stream + 1))
+    return _mix(_hash(rows, stream)[:, np.newaxis] + _hash(columns, stream + 1))
 
 
-def _hash(numbers: tf.Tensor, stream: int) -> tf.Tensor:
-    return _mix(tf.cast(numbers & 0xFFFF_FFFF, tf.uint32) + tf.constant(stream, tf.uint32))
+def _hash(numbers: Any, stream: int) -> Any:
+    return _mix(_cast(numbers & 0xFFFF_FFFF, "uint32") + np.uint32(stream))
 
 
-def _mix(words: tf.Tensor) -> tf.Tensor:
+def _mix(words: Any) -> Any:
     """A 32-bit finalizer; constants: Chris Wellons, "Prospecting for hash functions", 2018 (public)."""
     for shift, multiplier in ((16, 0x7FEB_352D), (15, 0x846C_A68B)):
-        words = tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32)))
-        words *= tf.constant(multiplier, tf.uint32)
-    return tf.bitwise.bitwise_xor(words, tf.bitwise.right_shift(words, tf.constant(16, tf.uint32)))
+        words = (words ^ _shift_right(words, shift)) * np.uint32(multiplier)
+    return words ^ _shift_right(words, 16)
 
 
-def _signed(words: tf.Tensor) -> tf.Tensor:
+def _signed(words: Any) -> Any:
     """Maps uint32 to float32 in [-1, 1)."""
-    high_bits = tf.bitwise.right_shift(words, tf.constant(8, tf.uint32))
-    return tf.cast(high_bits, tf.float32) * 2.0**-23 - 1.0
+    return _cast(_shift_right(words, 8), "float32") * np.float32(2.0**-23) - np.float32(1.0)
