@@ -109,6 +109,14 @@ def _topology_fits_its_kind(config: Config) -> Iterator[Problem]:
             yield Problem(("topology", "workers"), f"{least} is more than {most}; write [least, most]")
 
 
+def _batch_divides_by_workers(config: Config) -> Iterator[Problem]:
+    workers, batch = config.topology.workers, config.training.global_batch_size
+    if isinstance(workers, int) and batch % workers:
+        lower = max(batch // workers, 1) * workers
+        text = f"{batch} does not divide by {workers} workers; use {lower} or {lower + workers}"
+        yield Problem(("training", "global_batch_size"), text)
+
+
 def _commits_fall_on_outer_steps(config: Config) -> Iterator[Problem]:
     reduction, every = config.topology.reduction, config.checkpoint.every_steps
     if isinstance(reduction, OuterStepsSection) and every is not None and every % reduction.every_steps:
@@ -174,6 +182,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     _class_weights_fit_the_classes: ("task", "training.class_weight"),
     _label_is_no_feature: ("data.source", "data.validation", "data.test"),
     _topology_fits_its_kind: ("topology",),
+    _batch_divides_by_workers: ("topology.workers", "training.global_batch_size"),
     _commits_fall_on_outer_steps: ("topology.reduction", "checkpoint.every_steps"),
     _engine_has_what_is_asked: ("engine", "topology", "training.jit_compile"),
     _layout_splits_the_model: ("engine", "topology.model_parallel", "topology.layout"),

@@ -144,16 +144,13 @@ class BatchPlan:
             )
 
     def describe(self, topology: Topology) -> str:
-        """Returns the arithmetic of an epoch in one line, to be said aloud at the start of a run.
-
-        Raises:
-            ConfigError: If the global batch size does not divide by the replicas.
-        """
-        size = topology.per_replica_batch_size(self.global_batch_size)
+        """Returns the arithmetic of an epoch in one line, to be said aloud at the start of a run."""
+        smaller, rest = divmod(self.global_batch_size, topology.num_replicas)
+        size = f"{smaller:,} or {smaller + 1:,}" if rest else f"{smaller:,}"
         workers = _count(topology.world_size, "worker")
         replicas = _count(topology.num_local_replicas, "replica")
         text = (
-            f"global batch {self.global_batch_size:,} = {workers} x {replicas} x {size:,}; "
+            f"global batch {self.global_batch_size:,} = {workers} x {replicas} x {size}; "
             f"{_count(self.num_examples, 'example')} -> {_count(self.steps_per_epoch, 'step')} an epoch"
         )
         if self.num_dropped:

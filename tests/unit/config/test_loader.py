@@ -140,7 +140,7 @@ def test_model_copy_would_skip_validation():
             'received "image_clasification"; did you mean image_classification?',
         ),
         ("data.remainder=3", "data.remainder: expected one of drop, partial, wrap, received 3"),
-        ("topology.kind=mpi", 'topology.kind: expected local, processes or ray, received "mpi"'),
+        ("topology.kind=mpi", 'topology.kind: expected one of local, processes, ray, received "mpi"'),
         ("topology.replicas=0", "topology.replicas: expected a whole number > 0 or auto, received 0"),
         (
             "training.steps_per_execution=aut",

@@ -50,6 +50,17 @@ def problems(tmp_path, *overrides):
             "topology.workers: 4 is more than 2; write [least, most]",
         ),
         (
+            ["topology.kind=processes", "topology.workers=3"],
+            "training.global_batch_size: 64 does not divide by 3 workers; use 63 or 66",
+        ),
+        (
+            [
+                "topology={kind: processes, workers: 2, reduction: {every_steps: 10}}",
+                "checkpoint.every_steps=25",
+            ],
+            "checkpoint.every_steps: workers differ between outer steps; make it a multiple of 10",
+        ),
+        (
             ["data.image.size=[28, 28]"],
             "data.image.size: only for task.kind image_classification, and it is tabular_classification; "
             "remove it",

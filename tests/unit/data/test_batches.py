@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distkeras.data.batches import BatchPlan, Remainder, batch_ids, step_ids
 from distkeras.data.order import global_order
-from distkeras.errors import ConfigError, DataError
+from distkeras.errors import DataError
 from distkeras.topology import Topology
 
 
@@ -148,9 +148,9 @@ def test_the_arithmetic_is_said_aloud():
     assert BatchPlan(64, 64, "drop").describe(Topology()).endswith("64 examples -> 1 step an epoch")
 
 
-def test_an_undividable_global_batch_cannot_be_described():
-    with pytest.raises(ConfigError, match="does not divide by the 3 replicas"):
-        BatchPlan(100, 64).describe(Topology(num_local_replicas=3))
+def test_unequal_parts_are_said_aloud():
+    text = BatchPlan(100, 64).describe(Topology(world_size=3))
+    assert text.startswith("global batch 64 = 3 workers x 1 replica x 21 or 22; ")
 
 
 def test_fewer_examples_than_one_global_batch_are_refused_where_they_would_be_dropped():
