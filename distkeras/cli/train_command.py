@@ -23,10 +23,19 @@ DryRunOption = Annotated[
 ]
 
 
+WaitOption = Annotated[
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0.0, help="On Ray: wait so long for machines that are still to come."
+    ),
+]
+
+
 def train(
     config: ConfigOption,
     overrides: SetOption = None,
     dry_run: DryRunOption = False,
+    wait: WaitOption = 0.0,
     json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -46,19 +55,19 @@ def train(
                 _show_rehearsal(loaded, json=json, quiet=quiet)
                 return
             ending.log = directory.log_path(0)
-            outcome = _complete(loaded, json=json, quiet=quiet)
+            outcome = _complete(loaded, json=json, quiet=quiet, wait_seconds=wait)
         if json:
             print_json(outcome.as_mapping())
         else:
             print_line("\n".join(_outcome_lines(loaded, outcome)), stdout())
 
 
-def _complete(config: Config, *, json: bool, quiet: bool) -> Outcome:
+def _complete(config: Config, *, json: bool, quiet: bool, wait_seconds: float) -> Outcome:
     from distkeras.evaluation.outcome import read_outcome
     from distkeras.evaluation.whole_run import complete_run
 
     try:
-        return complete_run(config, quiet=quiet)
+        return complete_run(config, quiet=quiet, wait_seconds=wait_seconds)
     except (InterruptedRunError, PreemptedError):
         # A script that will resume the run wants to know how far it got.
         if json:

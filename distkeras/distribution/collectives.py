@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context as tf_context
 
 from distkeras.distribution.buckets import pack, unpack
+from distkeras.distribution.patience import Patience
 from distkeras.errors import ConfigError, ResourceError
 from distkeras.topology import Worker
 
@@ -33,12 +34,13 @@ class Collectives:
     """What the workers of a run compute together.
 
     Collective: every method must be called by every worker, in the same order, with tensors of the same shapes.
-    A worker that never calls is waited for `timeout_seconds`, one that died for less.
+    A worker that died is noticed by its heartbeat; one that lives and never calls, by `patience`, within whose
+    `waiting` every call from Python must stand.
 
     Args:
         group_size: Number of workers.
         device: This worker's device.
-        timeout_seconds: Longest wait for the others in one operation.
+        patience: How long the others are waited for.
         bucket_bytes: Size of the pieces that lists of tensors are sent in.
     """
 
@@ -47,12 +49,12 @@ class Collectives:
         group_size: int,
         device: str,
         *,
-        timeout_seconds: float,
+        patience: Patience,
         bucket_bytes: int,
     ) -> None:
         self.group_size = group_size
         self._device = device
-        self._timeout = timeout_seconds
+        self.waiting = patience.waiting
         self._bucket_bytes = bucket_bytes
         self._hint = "nccl" if "GPU" in device else "ring"
         # Workers trace the same functions in the same order, so the same operation gets the same key on all of them.
@@ -112,11 +114,12 @@ class Collectives:
     def exchange(self, value: Any) -> list[Any]:
         """Returns the values of all workers, by rank. Eager; any JSON value."""
         content = np.frombuffer(json.dumps(value).encode(), np.uint8)
-        lengths = self.gather(tf.constant([len(content)], tf.int32)).numpy().tolist()
-        padded = np.zeros(max(lengths), np.uint8)
-        padded[: len(content)] = content
-        # The gather has no kernel for bytes.
-        rows = self.gather(tf.constant(padded[np.newaxis].astype(np.int32))).numpy().astype(np.uint8)
+        with self.waiting():
+            lengths = self.gather(tf.constant([len(content)], tf.int32)).numpy().tolist()
+            padded = np.zeros(max(lengths), np.uint8)
+            padded[: len(content)] = content
+            # The gather has no kernel for bytes.
+            rows = self.gather(tf.constant(padded[np.newaxis].astype(np.int32))).numpy().astype(np.uint8)
         return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
 
     def _gather(self, tensor: tf.Tensor, key: Any) -> tf.Tensor:
@@ -147,7 +150,7 @@ class Collectives:
             "group_key": _GROUP_KEY,
             "instance_key": key,
             "ordering_token": [self._order.handle],
-            "timeout_seconds": self._timeout,
+            "timeout_seconds": 0.0,  # see patience.py
         }
 
 

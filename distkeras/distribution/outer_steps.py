@@ -51,7 +51,8 @@ class OuterSteps:
 
     def take(self) -> None:
         """Lets the workers meet. Collective."""
-        self._strategy.run(self._function)
+        with self._strategy.collectives.waiting():
+            self._strategy.run(self._function)
 
     def _step(self) -> None:
         weights = [variable.value for variable in self._weights]

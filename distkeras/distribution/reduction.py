@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from distkeras.distribution.gradients import sum_gradients
-from distkeras.distribution.strategy import WorkerStrategy, replicas_of
+from distkeras.distribution.strategy import WorkerStrategy, replicas_of, waiting
 
 # Odd, so that multiples of it stay distinct in 32 bits (2**32 divided by the golden ratio).
 SEED_STRIDE = 0x9E3779B1
@@ -85,7 +85,12 @@ def averaging(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[
     if not state or replicas_of(strategy) == 1:
         return lambda: None
     function = _average(state, replicas_of(strategy))
-    return lambda: strategy.run(function)
+
+    def average() -> None:
+        with waiting(strategy):
+            strategy.run(function)
+
+    return average
 
 
 def replica_state(model: keras.Model) -> list[Any]:

@@ -6,11 +6,12 @@ Both are TensorFlow strategies under which Keras creates its variables, with Ker
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import tensorflow as tf
 
 from distkeras.distribution.collectives import Collectives, connect
+from distkeras.distribution.patience import Patience
 from distkeras.topology import Topology, Worker
 
 # Small enough that the first bucket leaves early, large enough that sending it is not all start-up: between two
@@ -83,9 +84,18 @@ class WorkerStrategy(tf.distribute.OneDeviceStrategy):
         self.collectives = Collectives(
             self.topology.world_size,
             f"{task}/device:{device}",
-            timeout_seconds=timeout_seconds,
+            patience=Patience(worker.rank, timeout_seconds),
             bucket_bytes=BUCKET_BYTES,
         )
+
+
+def waiting(
+    strategy: tf.distribute.Strategy, kind: str = "", num_steps: int = 1
+) -> AbstractContextManager[None]:
+    """Limits how long the block waits for other workers, where there are any; see `Patience.waiting`."""
+    if isinstance(strategy, WorkerStrategy):
+        return strategy.collectives.waiting(kind, num_steps)
+    return nullcontext()
 
 
 def replicas_of(strategy: tf.distribute.Strategy) -> int:

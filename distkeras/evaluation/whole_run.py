@@ -18,10 +18,15 @@ from distkeras.runners.workers import WorkerTask, worker_attempt
 from distkeras.topology import Worker
 
 
-def complete_run(config: Config, *, quiet: bool = False) -> Outcome:
+def complete_run(config: Config, *, quiet: bool = False, wait_seconds: float = 0.0) -> Outcome:
     """Does what a run still lacks: training to its last epoch, the test, the report.
 
     Without the packages of the extra `report` it says so and leaves test or report out: the model is trained.
+
+    Args:
+        config: The run.
+        quiet: Show no progress.
+        wait_seconds: On Ray, how long to wait for machines that the cluster does not have yet.
 
     Raises:
         DistkerasError: What went wrong, by kind.
@@ -33,7 +38,7 @@ def complete_run(config: Config, *, quiet: bool = False) -> Outcome:
         elif config.topology.kind == "local":
             _train_and_test(attempt, config)
         else:
-            run_group(attempt, f"{__name__}:work", {"config": to_mapping(config)})
+            run_group(attempt, f"{__name__}:work", {"config": to_mapping(config)}, wait_seconds=wait_seconds)
         attempt.progress.close()
         try:
             write_report(attempt.directory)

@@ -156,7 +156,7 @@ def use_backend(engine: Literal["tensorflow", "jax"]) -> None:
     """
     if engine == "jax" and find_spec("jax") is None:
         raise MissingDependencyError("jax", "jax")
-    if ("keras" not in sys.modules and os.environ.get("KERAS_BACKEND", engine) != engine) or engine == "jax":
+    if "keras" not in sys.modules and os.environ.get("KERAS_BACKEND", "tensorflow") != engine:
         os.environ["KERAS_BACKEND"] = engine
     import keras
 

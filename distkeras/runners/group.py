@@ -22,27 +22,35 @@ from distkeras.training.stopping import SIGNALS
 StartGroup = Callable[[WorkerTask, Callable[[], None]], None]
 
 
-def run_group(attempt: Attempt, function: str, payload: Mapping[str, Any]) -> None:
+def run_group(
+    attempt: Attempt, function: str, payload: Mapping[str, Any], *, wait_seconds: float = 0.0
+) -> None:
     """Runs a function in workers until they are done, starting again from the last commit where one was lost.
 
     Args:
         attempt: The run, held by this process.
         function: What each worker calls: `package.module:function`.
         payload: What it works on; JSON values.
+        wait_seconds: On Ray, how long to wait for machines that the cluster does not have yet.
 
     Raises:
         DistkerasError: What ended the run, as its first failing worker said it.
     """
     directory, max_failures = attempt.directory, attempt.settings.topology.max_failures
     task = WorkerTask(function, payload, str(directory.path.absolute()), attempt.command, attempt.unfinished)
-    start = _starter(attempt)
+    start = _starter(attempt, wait_seconds)
     failures: list[Failure] = []
     while True:
         forget_errors(directory)
         relay = RelayReader(directory.relay_path, attempt.progress)
-        with _passing_on_signals(directory, attempt):
+        with _passing_on_signals(directory, attempt) as watch_signals:
+
+            def watch(show_news: Callable[[], None] = relay.show_news) -> None:
+                show_news()
+                watch_signals()
+
             try:
-                start(task, relay.show_news)
+                start(task, watch)
                 return
             except GroupError as failure:
                 last = failure.cause(_committed(directory))
@@ -57,7 +65,7 @@ def run_group(attempt: Attempt, function: str, payload: Mapping[str, Any]) -> No
         begin_again(directory)
 
 
-def _starter(attempt: Attempt) -> StartGroup:
+def _starter(attempt: Attempt, wait_seconds: float) -> StartGroup:
     section = attempt.settings.topology
     if section.kind == "processes":
         from distkeras.runners.processes import run_processes
@@ -65,24 +73,39 @@ def _starter(attempt: Attempt) -> StartGroup:
         return lambda task, watch: run_processes(task, section, watch)
     from distkeras.runners.ray_workers import run_on_ray
 
-    return lambda task, watch: run_on_ray(task, section, watch, attempt.progress)
+    size = attempt.settings.training.global_batch_size
+    return lambda task, watch: run_on_ray(
+        task, section, watch, attempt.progress, global_batch_size=size, wait_seconds=wait_seconds
+    )
 
 
 @contextmanager
-def _passing_on_signals(directory: RunDirectory, attempt: Attempt) -> Generator[None]:
-    """Passes Ctrl-C and SIGTERM on to the workers, which commit and stop; a second one ends this process."""
+def _passing_on_signals(directory: RunDirectory, attempt: Attempt) -> Generator[Callable[[], None]]:
+    """Passes Ctrl-C and SIGTERM on to the workers, which commit and stop; a second one ends this process.
+
+    Yields:
+        What is to be called again and again: a signal's handler itself must neither print nor touch files.
+    """
     received: list[int] = []
+    passed_on = False
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
-        directory.stop_path.write_text(str(number))
-        attempt.progress.announce(f"{signal.Signals(number).name}: committing; once more stops at once")
+
+    def pass_on() -> None:
+        nonlocal passed_on
+        if received and not passed_on:
+            passed_on = True
+            directory.stop_path.write_text(str(received[0]))
+            attempt.progress.announce(
+                f"{signal.Signals(received[0]).name}: committing; once more stops at once"
+            )
 
     previous = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
-        yield
+        yield pass_on
     except KeyboardInterrupt as error:
         kind = InterruptedRunError if received and received[0] == signal.SIGINT else PreemptedError
         raise kind(

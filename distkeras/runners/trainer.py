@@ -17,7 +17,7 @@ from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError
 from distkeras.observability.run import Run
 from distkeras.runners.local import current_console, local_run
-from distkeras.runners.scaling import give_to_keras
+from distkeras.training.keras_fit import give_to_keras
 from distkeras.training.feeding import TrainingData
 from distkeras.training.session import Trained
 

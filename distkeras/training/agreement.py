@@ -69,7 +69,8 @@ def begin_equal(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
         for variable, value in zip(variables, collectives.sum_all(mine), strict=True):
             variable.assign(tf.cast(value, variable.dtype))
 
-    broadcast()
+    with collectives.waiting():
+        broadcast()
 
 
 def _as_number(value: tf.Tensor) -> tf.Tensor:
@@ -104,8 +105,9 @@ class DivergenceWatch:
         if not isinstance(self._strategy, WorkerStrategy):
             return
         self._function = self._function or self._digest(self._strategy)
-        if bool(self._function()):
-            return
+        with self._strategy.collectives.waiting():
+            if bool(self._function()):
+                return
         weights = self._model.trainable_variables
         digests = {variable.path: _host_digest(variable) for variable in weights}
         everyone: list[list[str]] = self._strategy.collectives.exchange(list(digests.values()))

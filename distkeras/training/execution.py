@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy
+from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy, waiting
 from distkeras.training.step import Step, one_step
 
 # What each worker wants, as whole numbers; what comes out is the largest of each.
@@ -38,7 +38,13 @@ def training_chunk(
     step = step_function(model, strategy, "train_step", jit_compile)
     count = _vote_counter(strategy)
     if deterministic or model.run_eagerly:
-        return _stepwise(step, count)
+        stepwise = _stepwise(step, count)
+
+        def run_stepwise(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
+            with waiting(strategy, "train", num_steps):
+                return stepwise(iterator, num_steps, votes)
+
+        return run_stepwise
 
     @tf.function(reduce_retracing=True)
     def chunk(iterator: Any, num_steps: tf.Tensor, votes: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
@@ -52,8 +58,9 @@ def training_chunk(
         return step(batch), waited, voted
 
     def run(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
-        logs, waited, voted = chunk(iterator, tf.constant(num_steps), tf.constant(votes, tf.int32))
-        return logs, float(waited), voted.numpy().tolist()
+        with waiting(strategy, "train", num_steps):
+            logs, waited, voted = chunk(iterator, tf.constant(num_steps), tf.constant(votes, tf.int32))
+            return logs, float(waited), voted.numpy().tolist()
 
     return run
 
@@ -75,7 +82,14 @@ def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> Testi
             step(next(iterator))
         return step(next(iterator))
 
-    return lambda iterator, num_steps: chunk(iterator, tf.constant(num_steps))
+    def run(iterator: Any, num_steps: int) -> Any:
+        with waiting(strategy, "test", num_steps):
+            logs = chunk(iterator, tf.constant(num_steps))
+            for value in tf.nest.flatten(logs):
+                value.numpy()  # a GPU is waited for here, within the limit
+            return logs
+
+    return run
 
 
 def step_function(

@@ -143,7 +143,11 @@ class WorkerFit:
 
     def agree(self, value: int) -> int:
         """Returns the largest value that any worker has. Collective."""
-        return int(self._largest(tf.constant([value], tf.int32))[0])
+        return self._largest_of([value])[0]
+
+    def _largest_of(self, values: list[int]) -> list[int]:
+        with self._strategy.collectives.waiting("vote"):
+            return self._largest(tf.constant(values, tf.int32)).numpy().tolist()
 
     def of_rank_zero(self, value: Any) -> Any:
         """Returns rank zero's value; any JSON value. Collective."""
@@ -187,7 +191,8 @@ class WorkerFit:
             run = step if model.run_eagerly else step.get_concrete_function(spec)
             logs: Any = None
             for index in range(count):
-                logs = run(batches[index] if index < len(batches) else _empty(spec, batches))
+                with self._strategy.collectives.waiting(method):
+                    logs = run(batches[index] if index < len(batches) else _empty(spec, batches))
             return add_up(logs, True)
 
         return function
@@ -195,7 +200,7 @@ class WorkerFit:
     def _vote(self, count: int, spec: Any) -> int:
         """Returns how many steps all workers run now. Collective."""
         shape = _digest(spec)
-        votes = self._largest(tf.constant([count, -count, shape, -shape], tf.int32)).numpy().tolist()
+        votes = self._largest_of([count, -count, shape, -shape])
         most, least, largest, smallest = votes[0], -votes[1], votes[2], -votes[3]
         if largest != smallest:
             require_same(self._strategy, {"the types and shapes of their batches": _described(spec)})

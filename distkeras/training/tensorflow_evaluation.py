@@ -79,7 +79,8 @@ def _in_order(own: np.ndarray, ids: Sequence[np.ndarray], collectives: Collectiv
     longest = max(map(len, ids))
     padded = np.zeros((longest, *own.shape[1:]), own.dtype)
     padded[: len(own)] = own
-    everyone = collectives.gather(tf.constant(padded)).numpy().reshape(len(ids), *padded.shape)
+    with collectives.waiting():
+        everyone = collectives.gather(tf.constant(padded)).numpy().reshape(len(ids), *padded.shape)
     ordered = np.empty((sum(map(len, ids)), *own.shape[1:]), own.dtype)
     for rows, examples in zip(everyone, ids, strict=True):
         ordered[examples] = rows[: len(examples)]

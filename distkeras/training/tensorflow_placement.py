@@ -185,7 +185,9 @@ def place(settings: RunSettings, worker: Worker | None = None) -> TensorFlowPlac
             reduction_dtype=tf.bfloat16 if settings.topology.reduction == "bfloat16" else None,
         )
         topology = strategy.topology
-    if not isinstance(settings.topology.workers, tuple):  # where their number may change, parts may be unequal
+    if not isinstance(
+        settings.topology.workers, tuple
+    ):  # where their number may change, parts may be unequal
         topology.per_replica_batch_size(settings.training.global_batch_size)
     return TensorFlowPlacement(topology, "GPU" in devices[0], strategy)
 

@@ -36,7 +36,8 @@ def totals(model: keras.Model, strategy: tf.distribute.Strategy) -> Totals:
         return with_tracked(model, tf.nest.pack_sequence_as(logs, sums[: len(leaves)]))
 
     def totals_of(logs: Any, everywhere: bool) -> Any:
-        logs = add_up(logs)
+        with collectives.waiting():
+            logs = add_up(logs)
         if not everywhere and not is_rank_zero:
             for variable in model.metrics_variables:
                 variable.assign(tf.zeros_like(variable.value))

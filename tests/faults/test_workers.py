@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -177,3 +178,23 @@ def test_every_example_is_used_exactly_once_while_workers_come_and_go(start, tmp
     assert code == 0, err
     uses = final_weights(tmp_path / "runs/count")["weights/00000"]
     np.testing.assert_array_equal(uses, np.full((1503, 1), 2.0))
+
+
+def test_a_worker_that_lives_and_does_not_answer_is_given_up(start) -> None:
+    settings = "topology.timeout_seconds=12", "topology.max_failures=0"
+    code, err = end(start("run", "model.builder=worker_models:stuck_on_rank_one", *settings))
+    assert code == 5, err
+    assert "s for the other workers, which are alive and do not answer (topology.timeout_seconds)" in err
+
+
+def test_a_long_run_keeps_its_threads(start, tmp_path) -> None:
+    process = start("run", "training.epochs=40", "logging.every_steps=66", "checkpoint.every_steps=null")
+    most = 0
+    while process.poll() is None:
+        for worker in workers_of(process):
+            with contextlib.suppress(OSError):
+                most = max(most, len(list(Path(f"/proc/{worker}/task").iterdir())))
+        time.sleep(0.1)
+    code, err = end(process)
+    assert code == 0, err
+    assert 0 < most < 200

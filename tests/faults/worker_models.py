@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import keras
@@ -76,3 +77,19 @@ def counting(input_shape: Any, num_outputs: int, num_examples: int) -> keras.Mod
     model = keras.Model(ids, keras.layers.Flatten()(uses(ids)))
     model.compile(keras.optimizers.SGD(1.0), MinusOutput())
     return model
+
+
+class Stuck(keras.Model):
+    """Rank one stops answering at the tenth step, and lives on."""
+
+    def train_step(self, data: Any) -> Any:
+        if rank() == 1:
+            wait = tf.py_function(lambda n: time.sleep(1000 * int(n == 10)), [self.optimizer.iterations], [])
+            with tf.control_dependencies([wait]):
+                data = tf.nest.map_structure(tf.identity, data)
+        return super().train_step(data)
+
+
+def stuck_on_rank_one(input_shape: Any, num_outputs: int) -> keras.Model:
+    model = stack(input_shape, num_outputs)
+    return Stuck(model.inputs, model.outputs)

@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ENGINE = sys.argv[1]
-os.environ["KERAS_BACKEND"] = ENGINE
+os.environ["KERAS_BACKEND"] = sys.argv[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -32,6 +31,7 @@ from distkeras.topology import Worker
 from distkeras.training import session
 from distkeras.training.feeding import TrainingData
 
+ENGINE = sys.argv[1]
 NUM_EXAMPLES, BATCH, EPOCHS = 229, 24, 5  # ten steps, the last with 13 examples
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
@@ -96,7 +96,9 @@ def two_outputs() -> keras.Model:
     }
     model = keras.Model({"ids": ids, "table": table}, outputs)
     losses = {"kind": CROSSENTROPY, "amount": "mse"}
-    model.compile(momentum(), losses, loss_weights={"kind": 1.0, "amount": 0.3}, metrics={"kind": ["accuracy"]})
+    model.compile(
+        momentum(), losses, loss_weights={"kind": 1.0, "amount": 0.3}, metrics={"kind": ["accuracy"]}
+    )
     return model
 
 
@@ -108,7 +110,7 @@ def transformer() -> keras.Model:
     wide = layers.Dense(32, activation="relu", name="ffn_up")(hidden)
     hidden = layers.GlobalAveragePooling1D()(hidden + layers.Dense(8, name="ffn_down")(wide))
     model = keras.Model(ids, layers.Dense(3, activation="softmax", name="head")(hidden))
-    model.compile(keras.optimizers.Adam(0.01), CROSSENTROPY, metrics=["accuracy"])
+    model.compile(momentum(), CROSSENTROPY, metrics=["accuracy"])
     return model
 
 
@@ -144,7 +146,9 @@ def examples(kind: str, num_examples: int, seed: int) -> tuple[Any, ...]:
     ids[np.arange(7) >= numbers.integers(2, 8, num_examples)[:, np.newaxis]] = 0
     match kind:
         case "images":
-            return numbers.normal(size=(num_examples, 8, 8, 3)).astype("float32") + labels[:, None, None, None], labels
+            return numbers.normal(size=(num_examples, 8, 8, 3)).astype("float32") + labels[
+                :, None, None, None
+            ], labels
         case "sequences":
             return ids, ids % 3
         case "ids":

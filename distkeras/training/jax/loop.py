@@ -23,7 +23,7 @@ from distkeras.training.callbacks import LoggingPointCallbacks
 from distkeras.training.jax import feed
 from distkeras.training.jax.feed import Prefetched, Rows
 from distkeras.training.jax.layout import put
-from distkeras.training.jax.step import State, TestingSteps, TrainingSteps, as_global
+from distkeras.training.jax.step import State, TrainingSteps, as_global, laid_out, testing_steps
 from distkeras.training.placement import FitPlan
 from distkeras.training.schedule import CHUNK_SECONDS, Cursor
 
@@ -160,7 +160,7 @@ class JaxLoop:
 
     def _run_interval(self, state: State) -> tuple[Any, State]:
         cursor, logs = self._cursor, {}
-        end = cursor.next_interval()
+        end, state = cursor.next_interval(), laid_out(state, self._mesh)
         if cursor.ran and self._epoch_metrics is not None:
             state = (*state[:3], self._restored_metrics())
             self._epoch_metrics = None
@@ -168,7 +168,7 @@ class JaxLoop:
             logs, state, stop = self._run_call(state, end)
             self._hand_back(state)
             self._plan.after_chunk(stop)
-            state = self._taken(state)
+            state = laid_out(self._taken(state), self._mesh)
         if cursor.ran:
             # Callbacks find the weights where they look for them, and may change them.
             self._hand_back(state)
@@ -250,7 +250,7 @@ def testing(
 ) -> Callable[[State, Any], tuple[Any, State]]:
     """Returns a Keras `test_function` that runs `num_steps` in intervals, as often as Keras asks for them."""
     cursor = Cursor(steps_per_epoch=num_steps, interval=interval)
-    step = TestingSteps(model, mesh)
+    step = testing_steps(model, mesh)
     current = rows()
 
     def test(state: State, iterator: Any) -> tuple[Any, State]:
@@ -258,7 +258,7 @@ def testing(
         if cursor.asked % num_steps == 0:
             current = rows()
         logs: Any = {}
-        begin = cursor.asked
+        state, begin = laid_out(state, mesh), cursor.asked
         for _ in range(cursor.next_interval() - begin):
             one = next(current)
             block = as_global(jax.tree.map(lambda part: part[np.newaxis], one.arrays), mesh, topology)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Any
 import jax
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.random import seed_generator
+from keras.src.utils import rng_utils
 
 from distkeras.config.sections import InputSection, RunSettings, TopologySection
 from distkeras.data.sources.base import Source
@@ -192,7 +196,7 @@ def place(settings: RunSettings, worker: Worker | None = None) -> JaxPlacement:
         ResourceError: If the machine lacks the devices, or the workers do not meet.
         ConfigError: If the global batch does not divide by the replicas.
     """
-    keras.utils.set_random_seed(settings.seed)
+    seed_process(settings.seed)
     section = settings.topology
     jax.config.update("jax_enable_x64", settings.training.precision == "float64")
     _prepare_devices(settings, worker)
@@ -203,6 +207,14 @@ def place(settings: RunSettings, worker: Worker | None = None) -> JaxPlacement:
     topology = deal_out(group.world_size, group.rank, num_local, section.model_parallel)
     topology.per_replica_batch_size(settings.training.global_batch_size)
     return JaxPlacement(topology, devices[0].platform == "gpu", group, distribution, section)
+
+
+def seed_process(seed: int) -> None:
+    """Does what `keras.utils.set_random_seed` does, which imports TensorFlow, for seconds, to seed that too."""
+    global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, seed)
+    global_state.set_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR, None)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _prepare_devices(settings: RunSettings, worker: Worker | None) -> None:

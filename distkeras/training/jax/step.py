@@ -7,8 +7,9 @@ shards may differ in length: `cut`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,22 @@ def as_global(arrays: Any, mesh: Mesh, topology: Topology) -> Any:
         return jax.make_array_from_process_local_data(sharding, array, shape)
 
     return jax.tree.map(one, arrays)
+
+
+def laid_out(state: Sequence[Sequence[jax.Array]], mesh: Mesh) -> State:
+    """Returns variables of which every one lies on all devices.
+
+    Where there is one device, Keras leaves what it resets or a callback assigns as it was made. To JAX the same array
+    on the same device is another type then, and the step would be compiled again.
+    """
+
+    def one(value: jax.Array) -> jax.Array:
+        if isinstance(value.sharding, NamedSharding):
+            return value
+        array = np.asarray(value)
+        return jax.make_array_from_callback(array.shape, replicated(mesh), lambda index: array[index])
+
+    return tuple([one(value) for value in part] for part in state)
 
 
 def cut(batch: Any, lengths: Lengths, mesh: Mesh) -> Any:
@@ -150,6 +167,16 @@ class TestingSteps:
             return logs, tuple(map(list, after))
 
         return jax.jit(step, out_shardings=(replicated(self._mesh), _shardings(state)))
+
+
+_testing_steps: WeakKeyDictionary[keras.Model, TestingSteps] = WeakKeyDictionary()
+
+
+def testing_steps(model: keras.Model, mesh: Mesh) -> TestingSteps:
+    """Returns the steps that evaluate a model: the same for validation and for tests, so compiled once."""
+    if model not in _testing_steps:
+        _testing_steps[model] = TestingSteps(model, mesh)
+    return _testing_steps[model]
 
 
 def predicting(model: keras.Model, mesh: Mesh) -> Callable[[Any, Lengths], Any]:

@@ -61,6 +61,36 @@ def problems(tmp_path, *overrides):
             "checkpoint.every_steps: workers differ between outer steps; make it a multiple of 10",
         ),
         (
+            ["topology.model_parallel=2"],
+            "topology.model_parallel: only for engine jax, and it is tensorflow; remove it, or set engine: jax",
+        ),
+        (
+            ["engine=jax", "topology.kind=processes", "topology.reduction=bfloat16"],
+            "topology.reduction: engine jax sends every step's gradients as they are; remove it, or set "
+            "engine: tensorflow",
+        ),
+        (
+            ["engine=jax", "training.jit_compile=false"],
+            "training.jit_compile: engine jax always compiles the step; remove it, or set engine: tensorflow",
+        ),
+        (
+            ["engine=jax", "topology.model_parallel=2"],
+            "topology.layout: a split model needs both: topology.model_parallel above 1, and a layout of the weights "
+            "to split",
+        ),
+        (
+            ["engine=jax", "topology.model_parallel=2", "topology.layout={a/kernel: [null, modle]}"],
+            'topology.layout.a/kernel: no axis is called "modle"; write model or null',
+        ),
+        (
+            ["engine=jax", "topology.model_parallel=2", "topology.layout={a/kernel: [model, model]}"],
+            "topology.layout.a/kernel: expected model for one axis, and null for the others",
+        ),
+        (
+            ["engine=jax", "topology.model_parallel=2", "topology.layout={'a(b': [model]}"],
+            "topology.layout.a(b: not a regular expression: missing ), unterminated subpattern at position 1",
+        ),
+        (
             ["data.image.size=[28, 28]"],
             "data.image.size: only for task.kind image_classification, and it is tabular_classification; "
             "remove it",
@@ -137,3 +167,18 @@ def test_what_the_rules_allow(tmp_path, overrides):
 )
 def test_a_rule_is_silent_where_a_key_it_reads_is_faulty(tmp_path, overrides, faulty):
     assert [line.split(":")[0] for line in problems(tmp_path, *overrides)] == faulty
+
+
+SPLIT = ["engine=jax", "topology.kind=processes", "topology.model_parallel=2", "topology.layout={a: [model]}"]
+
+
+def test_a_split_model_fits_its_workers(tmp_path):
+    assert problems(tmp_path, *SPLIT, "topology.workers=4") == []
+    assert problems(tmp_path, *SPLIT, "topology.workers=3", "training.global_batch_size=9") == [
+        "topology.model_parallel: 3 workers do not divide by it; each worker has one device"
+    ]
+    stopping = "training.early_stopping={monitor: val_loss}"
+    assert problems(tmp_path, *SPLIT, "topology.workers=2", stopping) == [
+        "training.early_stopping.restore_best_weights: a model that is split over workers is nowhere whole to be "
+        "kept; set it to false"
+    ]
