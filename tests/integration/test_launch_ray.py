@@ -19,15 +19,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-# To be {kind: ray, workers: 2} once a config can say so.
-TOPOLOGY = "{replicas: 1}"
-CONFIG = f"""\
-task: {{kind: image_classification}}
+# A worker on each node; they write to storage that both share.
+ON_BOTH_NODES = "topology={kind: ray, workers: 2, placement: STRICT_SPREAD}"
+CONFIG = """\
+task: {kind: image_classification}
 data:
-  source: {{kind: arrays, path: data/digits.npz}}
-model: {{builder: cnn, arguments: {{filters: [8]}}}}
-training: {{epochs: 2, global_batch_size: 64}}
-topology: {TOPOLOGY}
+  source: {kind: arrays, path: data/digits.npz}
+model: {builder: cnn, arguments: {filters: [8]}}
+training: {epochs: 2, global_batch_size: 64}
 """
 START_SECONDS = 90
 CONFIG_IN_FOLDER = "configs/digits.yaml"
@@ -207,12 +206,15 @@ def test_a_job_is_followed_and_its_run_is_fetched_where_storage_is_not_shared(cl
 
 
 def test_the_script_submits_the_same_job_whose_run_lies_on_shared_storage(cluster, folder):
-    script = [folder / "launch" / "ray_job.sh", CONFIG_IN_FOLDER, "--set", "training.epochs=1"]
+    settings = ["--set", "training.epochs=1", "--set", ON_BOTH_NODES]
+    script = [folder / "launch" / "ray_job.sh", CONFIG_IN_FOLDER, *settings]
     environment = cluster.environment | {"ADDRESS": cluster.address}
-    result = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert json.loads((folder / "runs/digits/manifest.json").read_text())["status"] == "completed"
-    code, out, err = finished(cluster.launch(folder, "--set", "training.epochs=1"))
+    manifest = json.loads((folder / "runs/digits/manifest.json").read_text())
+    assert manifest["status"] == "completed"
+    assert manifest["topology"] == {"kind": "ray", "device": "cpu", "num_replicas": 2, "world_size": 2}
+    code, out, err = finished(cluster.launch(folder, *settings))
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0] == f"{folder}/runs/digits is complete: nothing is left to train"
