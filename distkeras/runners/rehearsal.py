@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.attempt import Attempt
+from distkeras.topology import Topology
 
 
 def rehearse(config: Config, *, quiet: bool = False) -> Mapping[str, Any]:
@@ -55,12 +57,21 @@ def _build(attempt: Attempt, config: Config) -> dict[str, Any]:
     attempt.progress.announce(f"opening the {config.data.source.kind} data")
     experiment = open_experiment(config)
     plan = batch_plan(config, experiment.data)
+    topology = _topology(config, placement.topology)
     attempt.progress.announce(f"building the model {config.model.builder}")
     model = build(experiment.build_model, config, experiment.data, placement)
     return {
         "num_steps": plan.steps_per_epoch * config.training.epochs,
-        "arithmetic": plan.describe(placement.topology),
+        "arithmetic": plan.describe(topology),
         "num_parameters": count_parameters(model),
-        "topology": placement.facts(),
+        "topology": {"kind": config.topology.kind, **replace(placement, topology=topology).facts()},
         **experiment.facts(),
     }
+
+
+def _topology(config: Config, here: Topology) -> Topology:
+    """Returns the topology of the run; what is built for the rehearsal is one worker's."""
+    workers = config.topology.workers
+    if config.topology.kind == "local":
+        return here
+    return Topology(world_size=workers if isinstance(workers, int) else workers[1])

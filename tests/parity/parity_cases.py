@@ -301,7 +301,9 @@ KERAS_ITSELF = [
     # Workers that meet after every step, and take over the mean of their weights, train the global batch.
     Case("outer_steps_every_step", "mlp", rungs=WORKERS, settings=MEET_EVERY_STEP, arguments=SGD),
     Case("compiled", "mlp", rungs=WORKERS, settings=COMPILED, arguments=SGD | {"global_clipnorm": 0.1}),
-    Case("compiled_uneven", "convolution", "pictures", rungs=WORKERS, settings={"training.jit_compile": True}),
+    Case(
+        "compiled_uneven", "convolution", "pictures", rungs=WORKERS, settings={"training.jit_compile": True}
+    ),
     Case("run_eagerly", "eager", num_examples=29, epochs=2),
 ]
 

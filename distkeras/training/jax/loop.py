@@ -202,11 +202,12 @@ class JaxLoop:
         begin = time.perf_counter()
         first = cursor.step % cursor.steps_per_epoch
         num_steps = self._same_examples(first, cursor.chunk(end, self._size.steps))
-        block, lengths = self._block(num_steps)
+        rows = [next(self._rows) for _ in range(num_steps)]
         waited = time.perf_counter() - begin
+        block = self._block(rows)
         # The largest vote counts: any signal stops all workers, and the slowest of them sizes the next call.
         votes = self._as_votes(plan.asked_to_stop(), -self._size.wish)
-        logs, state, voted = self._steps(state, block, num_steps, lengths, votes)
+        logs, state, voted = self._steps(state, block, num_steps, rows[0].lengths, votes)
         stop, wish = np.asarray(voted).tolist()  # waits for the devices
         self._size.agree(-wish)
         self._size.observe(time.perf_counter() - begin)
@@ -222,13 +223,12 @@ class JaxLoop:
             return num_steps
         return num_steps - 1  # an epoch's last step is the only one that may be smaller
 
-    def _block(self, num_steps: int) -> tuple[Any, tuple[int, ...]]:
-        """Returns the batches of the next steps, filled up to the capacity that is compiled."""
-        rows = [next(self._rows) for _ in range(num_steps)]
-        capacity = 1 if num_steps == 1 else self._size.steps
-        trees = [one.arrays for one in rows] + [rows[-1].arrays] * (capacity - num_steps)
+    def _block(self, rows: Sequence[Rows]) -> Any:
+        """Returns the batches of some steps on the devices, filled up to the capacity that is compiled."""
+        capacity = 1 if len(rows) == 1 else self._size.steps
+        trees = [one.arrays for one in rows] + [rows[-1].arrays] * (capacity - len(rows))
         stacked = jax.tree.map(lambda *parts: np.stack(parts), *trees)
-        return as_global(stacked, self._mesh, self._topology), rows[0].lengths
+        return as_global(stacked, self._mesh, self._topology)
 
     def _as_votes(self, *votes: int) -> Any:
         own = np.array([votes], np.int32)

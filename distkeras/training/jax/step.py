@@ -42,8 +42,11 @@ def as_global(arrays: Any, mesh: Mesh, topology: Topology) -> Any:
         The same tree of arrays of shape (steps, rows of all workers, ...).
     """
 
+    sharding = NamedSharding(mesh, PartitionSpec(None, BATCH))
+    if jax.process_count() == 1:
+        return jax.device_put(arrays, sharding)
+
     def one(array: np.ndarray) -> jax.Array:
-        sharding = NamedSharding(mesh, PartitionSpec(None, BATCH))
         shape = (array.shape[0], array.shape[1] * topology.world_size, *array.shape[2:])
         return jax.make_array_from_process_local_data(sharding, array, shape)
 
