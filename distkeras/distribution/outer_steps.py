@@ -36,13 +36,7 @@ class OuterSteps:
 
     def __init__(self, model: Any, optimizers: Sequence[Any], strategy: WorkerStrategy) -> None:
         self._weights = list(model.trainable_variables)
-        self._inner = [
-            variable.value
-            for optimizer in optimizers
-            if optimizer is not model.outer_optimizer
-            for variable in optimizer.variables
-            if keras.backend.is_float_dtype(variable.dtype)
-        ]
+        self._optimizers = [one for one in optimizers if one is not model.outer_optimizer]
         self._outer: Any = model.outer_optimizer
         self._strategy = strategy
         with strategy.scope():
@@ -56,9 +50,14 @@ class OuterSteps:
 
     def _step(self) -> None:
         weights = [variable.value for variable in self._weights]
-        sums = self._strategy.collectives.sum_all(
-            [variable.read_value() for variable in (*weights, *self._inner)]
-        )
+        # Looked up when the first steps have been taken: a custom `train_step` builds its optimizers in them.
+        inner = [
+            variable.value
+            for optimizer in self._optimizers
+            for variable in optimizer.variables
+            if keras.backend.is_float_dtype(variable.dtype)
+        ]
+        sums = self._strategy.collectives.sum_all([variable.read_value() for variable in (*weights, *inner)])
         means = [total / self._strategy.topology.num_replicas for total in sums]
         changes = [start - mean for start, mean in zip(self._met_at, means[: len(weights)], strict=True)]
         for variable, start in zip(weights, self._met_at, strict=True):
@@ -66,5 +65,5 @@ class OuterSteps:
         self._outer.apply(changes, self._weights)
         for start, variable in zip(self._met_at, weights, strict=True):
             start.assign(variable)
-        for variable, mean in zip(self._inner, means[len(weights) :], strict=True):
+        for variable, mean in zip(inner, means[len(weights) :], strict=True):
             variable.assign(mean)

@@ -29,7 +29,7 @@ class Patience:
     def __init__(self, rank: int, timeout_seconds: float) -> None:
         self._rank = rank
         self._timeout = timeout_seconds
-        self._pace: dict[str, float] = {}
+        self._pace: dict[str, float | None] = {}
         self._is_waiting = False
 
     @contextmanager
@@ -53,11 +53,14 @@ class Patience:
         finally:
             self._is_waiting = False
             timer.cancel()
-            self._pace[kind] = (time.monotonic() - begin) / num_steps
+            if kind in self._pace:
+                self._pace[kind] = (time.monotonic() - begin) / num_steps
+            else:
+                self._pace[kind] = None  # the first call traces and compiles, which says nothing of the next
 
     def _limit(self, kind: str, num_steps: int) -> float:
         pace = self._pace.get(kind)
-        # Nothing is known of the first call's steps, but that each may take as long as a wait.
+        # Nothing is known of the first calls' steps, but that each may take as long as a wait.
         return self._timeout * num_steps if pace is None else self._timeout + PATIENCE * pace * num_steps
 
     def _abort(self, limit: float) -> None:

@@ -9,7 +9,8 @@ from types import FrameType
 from typing import Any
 
 from distkeras.checkpoint.commit import latest
-from distkeras.errors import InterruptedRunError, PreemptedError
+from distkeras.errors import DistkerasError, InterruptedRunError, PreemptedError
+from distkeras.observability.atomic_files import write_bytes
 from distkeras.observability.relay import RelayReader
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.attempt import Attempt
@@ -40,29 +41,42 @@ def run_group(
     task = WorkerTask(function, payload, str(directory.path.absolute()), attempt.command, attempt.unfinished)
     start = _starter(attempt, wait_seconds)
     failures: list[Failure] = []
-    while True:
-        forget_errors(directory)
-        relay = RelayReader(directory.relay_path, attempt.progress)
-        with _passing_on_signals(directory, attempt) as watch_signals:
+    with _passing_on_signals(directory, attempt) as signals:
+        while True:
+            forget_errors(directory)
+            relay = RelayReader(directory.relay_path, attempt.progress)
 
-            def watch(show_news: Callable[[], None] = relay.show_news) -> None:
-                show_news()
-                watch_signals()
+            def watch(relay: RelayReader = relay) -> None:
+                relay.show_news()
+                signals.pass_on()
 
             try:
                 start(task, watch)
                 return
             except GroupError as failure:
-                last = failure.cause(_committed(directory))
-        failures.append(last)
-        if isinstance(last.error, PreemptedError | InterruptedRunError) or not may_retry(
-            failures, max_failures
-        ):
-            raise last.error
-        attempt.progress.announce(
-            f"{last.error.problem} Starting again from step {last.step} ({len(failures)} of {max_failures})"
-        )
-        begin_again(directory)
+                failures.append(failure.cause(_committed(directory)))
+            last = failures[-1]
+            if signals.received:
+                raise _stopped(signals.received[0], last, attempt)
+            if not may_retry(failures, max_failures):
+                raise last.error
+            attempt.progress.announce(
+                f"{last.error.problem} Starting again from step {last.step} ({len(failures)} of {max_failures})"
+            )
+            begin_again(directory)
+
+
+def _stopped(number: int, last: Failure, attempt: Attempt) -> DistkerasError:
+    """Returns what the workers said of being stopped; where they were lost meanwhile, that this is how it ended."""
+    if isinstance(last.error, PreemptedError | InterruptedRunError):
+        return last.error
+    kind = InterruptedRunError if number == signal.SIGINT else PreemptedError
+    return kind(
+        f"The run was stopped by {signal.Signals(number).name}, and its workers were gone before they could commit.",
+        place=f"the last commit is of step {last.step}",
+        received=last.error.problem,
+        remedy=f"resume with: {attempt.command}",
+    )
 
 
 def _starter(attempt: Attempt, wait_seconds: float) -> StartGroup:
@@ -79,40 +93,44 @@ def _starter(attempt: Attempt, wait_seconds: float) -> StartGroup:
     )
 
 
-@contextmanager
-def _passing_on_signals(directory: RunDirectory, attempt: Attempt) -> Generator[Callable[[], None]]:
-    """Passes Ctrl-C and SIGTERM on to the workers, which commit and stop; a second one ends this process.
+class _Signals:
+    """Ctrl-C and SIGTERM, which the workers are told of once: they commit and stop. A second one ends this process."""
 
-    Yields:
-        What is to be called again and again: a signal's handler itself must neither print nor touch files.
-    """
-    received: list[int] = []
-    passed_on = False
+    def __init__(self, directory: RunDirectory, attempt: Attempt) -> None:
+        self._directory, self._attempt = directory, attempt
+        self._passed_on = False
+        self.received: list[int] = []
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Remembers a signal: its handler must neither print nor touch files."""
+        self.received.append(number)
+        if len(self.received) > 1:
             raise KeyboardInterrupt
 
-    def pass_on() -> None:
-        nonlocal passed_on
-        if received and not passed_on:
-            passed_on = True
-            directory.stop_path.write_text(str(received[0]))
-            attempt.progress.announce(
-                f"{signal.Signals(received[0]).name}: committing; once more stops at once"
-            )
+    def pass_on(self) -> None:
+        """Tells the workers of a signal; called again and again while they run."""
+        if self.received and not self._passed_on:
+            self._passed_on = True
+            write_bytes(self._directory.stop_path, str(self.received[0]).encode())
+            name = signal.Signals(self.received[0]).name
+            self._attempt.progress.announce(f"{name}: committing; once more stops at once")
 
-    previous = {number: signal.signal(number, stop) for number in SIGNALS}
+
+@contextmanager
+def _passing_on_signals(directory: RunDirectory, attempt: Attempt) -> Generator[_Signals]:
+    signals = _Signals(directory, attempt)
+    previous = {number: signal.signal(number, signals.receive) for number in SIGNALS}
     try:
-        yield pass_on
+        yield signals
     except KeyboardInterrupt as error:
-        kind = InterruptedRunError if received and received[0] == signal.SIGINT else PreemptedError
+        is_interrupt = bool(signals.received) and signals.received[0] == signal.SIGINT
+        kind = InterruptedRunError if is_interrupt else PreemptedError
         raise kind(
             "The run was stopped at once; what was committed before is kept.",
             remedy=f"resume with: {attempt.command}",
         ) from error
     finally:
+        directory.stop_path.unlink(missing_ok=True)
         for number, handler in previous.items():
             signal.signal(number, handler)
 

@@ -32,6 +32,8 @@ def run_processes(
 ) -> None:
     """Runs a task in worker processes on this machine until all have ended.
 
+    TensorFlow's server in each worker listens on all interfaces, whatever `host` is, and asks nobody who they are.
+
     Args:
         task: What they do.
         section: How many, and on which devices.

@@ -30,13 +30,14 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.v2.api.config import LoggingConfig
 
 from distkeras.config.sections import TopologySection
-from distkeras.errors import ResourceError
+from distkeras.errors import DistkerasError, ResourceError
+from distkeras.observability.formats import error_text
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.ray import KerasConfig, KerasTrainer
 from distkeras.ray.membership import current_worker
 from distkeras.ray.waits import with_environment
-from distkeras.runners.failures import GroupError
+from distkeras.runners.failures import GroupError, WorkerError
 from distkeras.runners.ray_room import Group, Resources, choose_group, no_room
 from distkeras.runners.workers import WorkerTask, as_values, from_values, read_errors, work
 from distkeras.topology import Worker
@@ -80,7 +81,9 @@ def run_on_ray(
     """
     directory = RunDirectory(Path(task.directory))
     join_cluster(progress)
-    group = _wait_for_room(section, global_batch_size, wait_seconds, watch, progress)
+    group = _wait_for_room(
+        section, global_batch_size, wait_seconds, watch, progress, directory.stop_path
+    )
     progress.announce(f"starting {group.num_workers} workers on Ray")
     storage = directory.path / "ray"
     waits = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{max(START_SECONDS, wait_seconds):g}"}
@@ -164,6 +167,7 @@ def _wait_for_room(
     wait_seconds: float,
     watch: Callable[[], None],
     progress: Progress,
+    stop_path: Path,
 ) -> Group:
     deadline = time.monotonic() + wait_seconds
     said = False
@@ -179,6 +183,8 @@ def _wait_for_room(
             progress.announce(f"waiting up to {wait_seconds:g} s: {error.problem}")
             said = True
         watch()
+        if stop_path.exists():
+            raise GroupError([], {})
         time.sleep(POLL_SECONDS)
 
 
@@ -249,8 +255,31 @@ def _explained(error: TrainingFailedError, directory: RunDirectory, group: Group
         return _not_started(error, group)
     errors = read_errors(directory)
     said = {one.rank for one in errors}
+    silent = {rank: failure for rank, failure in failures.items() if rank not in said}
     # Ray does not know by which signal a worker ended.
-    return GroupError(errors, {rank: 0 for rank in failures if rank not in said})
+    lost = {rank: 0 for rank, failure in silent.items() if _is_loss(failure)}
+    errors += [_unwritten(rank, failure) for rank, failure in silent.items() if rank not in lost]
+    return GroupError(errors, lost)
+
+
+def _is_loss(failure: Exception) -> bool:
+    return isinstance(_root(failure), ray.exceptions.RayActorError | ray.exceptions.NodeDiedError)
+
+
+def _root(failure: BaseException) -> BaseException:
+    return failure.__cause__ if failure.__cause__ is not None else failure
+
+
+def _unwritten(rank: int, failure: Exception) -> WorkerError:
+    """Returns the error of a worker that could not write it where this process reads: storage that is not shared."""
+    root = _root(failure)
+    text = root.problem if isinstance(root, DistkerasError) else error_text(root)
+    error = ResourceError(
+        f"A worker failed, and its error did not reach the run's directory: {text}",
+        place=f"rank {rank}",
+        remedy="put output_dir on storage that all machines of the cluster share at the same path",
+    )
+    return WorkerError(rank, time.time(), error, is_expected=True, is_consequence=False)
 
 
 def _not_started(error: TrainingFailedError, group: Group) -> ResourceError:

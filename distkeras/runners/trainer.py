@@ -17,8 +17,8 @@ from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError
 from distkeras.observability.run import Run
 from distkeras.runners.local import current_console, local_run
-from distkeras.training.keras_fit import give_to_keras
 from distkeras.training.feeding import TrainingData
+from distkeras.training.keras_fit import give_to_keras
 from distkeras.training.session import Trained
 
 _DECIDED_BY_COMPILE = (

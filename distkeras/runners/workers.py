@@ -6,7 +6,6 @@ What starts a worker (`processes.py`, Ray) hands it a `WorkerTask`; everything a
 from __future__ import annotations
 
 import importlib
-import json
 import time
 import traceback
 from collections.abc import Generator, Mapping
@@ -108,13 +107,20 @@ def _described(error: BaseException) -> dict[str, Any]:
         "traceback": "".join(lines),
     }
     if isinstance(error, DistkerasError):
-        received = error.received
         described |= {
             "place": error.place,
             "remedy": error.remedy,
-            "received": json.loads(json.dumps(received, default=repr)),
+            # As text: a loss that is not a number is no JSON.
+            "received": None if error.received is None else repr(error.received),
         }
     return described
+
+
+class _Shown(str):
+    """What a value looked like in the worker that received it."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def _restored(rank: int, described: Mapping[str, Any]) -> WorkerError:
@@ -125,7 +131,7 @@ def _restored(rank: int, described: Mapping[str, Any]) -> WorkerError:
             error,
             described["problem"],
             place=described["place"] or f"rank {rank}",
-            received=described["received"],
+            received=None if described["received"] is None else _Shown(described["received"]),
             remedy=described["remedy"],
         )
     else:

@@ -41,6 +41,7 @@ class Committer(keras.callbacks.Callback):
         capture: Copies the state of all workers to rank zero's host. Collective.
         callbacks: Callbacks whose memory belongs to the state.
         writer: What commits in the background; None on the workers that do not write.
+        barrier: Waits for all workers. Collective.
     """
 
     def __init__(
@@ -52,11 +53,14 @@ class Committer(keras.callbacks.Callback):
         capture: Callable[[], Arrays],
         callbacks: Sequence[keras.callbacks.Callback],
         writer: BackgroundWriter | None,
+        barrier: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._plan, self._cursor, self._epochs = plan, cursor, epochs
         self._capture, self._callbacks, self._writer = capture, callbacks, writer
         self._arguments = [plain_attributes(callback) for callback in callbacks]
+        self._barrier = barrier
+        self._stop = 0
 
     def after_chunk(self, stop: int) -> None:
         """Commits where the config says so inside an epoch, and stops the run where it was told to. Collective.
@@ -70,19 +74,34 @@ class Committer(keras.callbacks.Callback):
         """
         if self._writer is not None:
             self._writer.raise_pending()
-        if stop:
-            self.commit()
-            if self._writer is not None:
-                self._writer.close()
-            raise stop_error(stop, self._cursor.step, self._plan.resume_command)
+        if stop and self._cursor.step == self._cursor.asked:
+            # The end of an interval, perhaps of an epoch: what is due there, validation among it, belongs to the state.
+            self._stop = stop
+        elif stop:
+            self._stop_now(stop)
         if self._cursor.commit_due:
             self.commit()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops the run at a logging point where it was told to."""
+        if self._stop and not self._cursor.at_epoch_end:
+            self._stop_now(self._stop)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Commits at the end of the epochs that the config names, and of the last one."""
         is_last = epoch + 1 == self._epochs or self.model.stop_training
+        if self._stop and not is_last:
+            self._stop_now(self._stop)
         if is_last or (epoch + 1) % self._plan.every_epochs == 0:
             self.commit()
+
+    def _stop_now(self, stop: int) -> None:
+        self.commit()
+        if self._writer is not None:
+            self._writer.close()
+        # The others would else be gone, and the group ended, before rank zero has committed.
+        self._barrier()
+        raise stop_error(stop, self._cursor.step, self._plan.resume_command)
 
     def commit(self) -> None:
         """Copies the state to the host and commits it in the background. Collective.

@@ -28,6 +28,9 @@ def _not_the_same(name: str, values: Sequence[Any], rank: int) -> ConfigError:
     if isinstance(first, list) and isinstance(other, list):
         index = next((i for i, pair in enumerate(zip(first, other, strict=False)) if pair[0] != pair[1]), -1)
         first, other = (part[index] if part else part for part in (first, other))
+    if isinstance(first, dict) and isinstance(other, dict):
+        keys = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+        first, other = ({key: part.get(key) for key in keys} for part in (first, other))
     return ConfigError(
         f"The workers differ in {name}.",
         place=f"ranks 0 and {rank}",

@@ -234,6 +234,7 @@ class _InStep(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.stop_training = bool(self._worker_fit.agree(int(self.model.stop_training)))
+        self._worker_fit.check()
 
 
 def _facts(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,10 @@ class Placement(ABC):
         """Returns what trains a model that `build` returned."""
 
     @abstractmethod
+    def give_back(self, model: keras.Model) -> None:
+        """Lets Keras's own `fit` and `evaluate` run a model that was trained here."""
+
+    @abstractmethod
     def evaluate(
         self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
     ) -> Mapping[str, Any]:

@@ -39,13 +39,16 @@ class ChunkSize:
     wish: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.steps = self.wish = self.fixed or self.steps
+        # Also with a size that was chosen: the first chunks, which trace and show the pace, have one step.
+        self.wish = self.steps
 
     def observe(self, num_steps: int, seconds: float) -> None:
         """Learns from a chunk of `num_steps` that took `seconds`."""
-        if self.fixed is None and num_steps >= self.wish and seconds < CHUNK_SECONDS:
+        if self.fixed is not None:
+            self.wish = self.fixed
+        elif num_steps >= self.wish and seconds < CHUNK_SECONDS:
             self.wish *= 2
-        elif self.fixed is None and seconds > 4 * CHUNK_SECONDS:
+        elif seconds > 4 * CHUNK_SECONDS:
             self.wish = max(1, self.wish // 2)
 
 

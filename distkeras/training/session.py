@@ -131,6 +131,7 @@ def train(
             capture=partial(engine.capture, cursor),
             callbacks=callbacks,
             writer=background and stack.enter_context(background),
+            barrier=lambda: placement.require_same({"whether they are committed": True}),
         )
         duties = [LogWriting(cursor, timer, writer, progress), committer]
         if saved is not None:

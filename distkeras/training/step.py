@@ -131,7 +131,11 @@ def _step_apart(model: keras.Model, strategy: WorkerStrategy) -> Step:
     share = tf.constant(1 / strategy.topology.num_replicas)
 
     def replica_step(data: Any) -> Any:
-        logs = model.train_step(_without_optionals(data))
+        data = _without_optionals(data)
+        features = tf.nest.flatten(data)[0]
+        _replica.share = tf.where(tf.shape(features)[0] > 0, share, 0.0)
+        with _state_kept(model, may_be_empty=features.shape[0] in (None, 0)):
+            logs = model.train_step(data)
         return tf.nest.map_structure(lambda value: _weighted(value, share), logs)
 
     return lambda data: strategy.run(replica_step, args=(data,))

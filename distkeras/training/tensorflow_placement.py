@@ -24,6 +24,7 @@ from distkeras.topology import Topology, Worker
 from distkeras.training import state, tensorflow_evaluation
 from distkeras.training.agreement import DivergenceWatch, begin_equal, require_same
 from distkeras.training.feeding import TrainingData, training_batches
+from distkeras.training.keras_fit import give_to_keras
 from distkeras.training.loop import TrainingLoop
 from distkeras.training.placement import Engine, FitPlan, Placement
 from distkeras.training.schedule import ChunkSize, Cursor
@@ -52,7 +53,8 @@ class TensorFlowPlacement(Placement):
         except tf.errors.ResourceExhaustedError as error:
             raise _exhausted(error, settings) from error
         except tf.errors.OpError as error:
-            found = _unreadable(data)
+            # Not where another worker has gone or does not answer: a look at all examples takes as long as an epoch.
+            found = None if "Collective ops is aborted" in str(error.message) else _unreadable(data)
             if found is None:
                 raise
             raise found from error
@@ -82,6 +84,10 @@ class TensorFlowPlacement(Placement):
 
     def engine(self, model: keras.Model) -> Engine:
         return TensorFlowEngine(model, self)
+
+    def give_back(self, model: keras.Model) -> None:
+        model.steps_per_execution = 1
+        give_to_keras(model, self.strategy)
 
     def evaluate(
         self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection

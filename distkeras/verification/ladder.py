@@ -80,7 +80,9 @@ def climb(
         )
     if tolerance is None:
         tolerance = TOLERANCE if config.training.precision == "float64" else HALF_PRECISION_TOLERANCE
-    folder = Path(tempfile.mkdtemp(prefix="distkeras-verify-"))
+    # Where the workers of a cluster see it too.
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".verify-", dir=config.output_dir.absolute()))
     try:
         yield from _rungs(config, workers, num_steps, tolerance, folder, progress)
     finally:
@@ -92,7 +94,14 @@ def _rungs(
 ) -> Iterator[Rung]:
     replicas = TopologySection(devices="cpu", sync_batch_norm=True, replicas=workers)
     processes = config.topology.model_copy(
-        update={"kind": "processes", "workers": workers, "replicas": "auto", "sync_batch_norm": True}
+        update={
+            "kind": "processes",
+            "workers": workers,
+            "devices": "cpu",
+            "replicas": "auto",
+            "reduction": "full",
+            "sync_batch_norm": True,
+        }
     )
     plan: list[tuple[str, RungKind, TopologySection]] = [
         ("plain Keras", "keras", TopologySection(devices="cpu")),

@@ -251,7 +251,7 @@ def testing(
     """Returns a Keras `test_function` that runs `num_steps` in intervals, as often as Keras asks for them."""
     cursor = Cursor(steps_per_epoch=num_steps, interval=interval)
     step = testing_steps(model, mesh)
-    current = rows()
+    current: Iterator[Rows] = iter(())
 
     def test(state: State, iterator: Any) -> tuple[Any, State]:
         nonlocal current

@@ -125,6 +125,10 @@ class JaxPlacement(Placement):
     def engine(self, model: keras.Model) -> Engine:
         return JaxEngine(model, self)
 
+    def give_back(self, model: keras.Model) -> None:
+        model.steps_per_execution = 1
+        model.train_function = model.test_function = model.predict_function = None
+
     def evaluate(
         self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
     ) -> Mapping[str, Any]:
@@ -201,11 +205,12 @@ def place(settings: RunSettings, worker: Worker | None = None) -> JaxPlacement:
     jax.config.update("jax_enable_x64", settings.training.precision == "float64")
     _prepare_devices(settings, worker)
     group = Group() if worker is None else start_group(worker, section.timeout_seconds)
-    devices = select_devices(section, is_alone=worker is None)
-    distribution = make_distribution(devices, section.model_parallel, section.layout)
-    num_local = len(devices) // group.world_size
-    topology = deal_out(group.world_size, group.rank, num_local, section.model_parallel)
-    topology.per_replica_batch_size(settings.training.global_batch_size)
+    with group.guarded():
+        devices = select_devices(section, is_alone=worker is None)
+        distribution = make_distribution(devices, section.model_parallel, section.layout)
+        num_local = len(devices) // group.world_size
+        topology = deal_out(group.world_size, group.rank, num_local, section.model_parallel)
+        topology.per_replica_batch_size(settings.training.global_batch_size)
     return JaxPlacement(topology, devices[0].platform == "gpu", group, distribution, section)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("jax", reason="the extra `jax` is not installed")
 
-from distkeras.errors import ConfigError
+from distkeras.errors import ConfigError, MissingDependencyError
 from distkeras.runners.attempt import use_backend
 from distkeras.training.jax.placement import check_model, seed_process
 
@@ -65,6 +65,13 @@ def test_seeding_is_what_keras_does() -> None:
     expected = draws()
     seed_process(9)
     assert draws() == expected
+
+
+def test_jax_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distkeras.runners.attempt.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="'jax'") as refusal:
+        use_backend("jax")
+    assert "distkeras[jax]" in str(refusal.value.remedy)
 
 
 def test_keras_that_was_imported_for_another_engine_is_refused() -> None:
