@@ -81,9 +81,7 @@ def run_on_ray(
     """
     directory = RunDirectory(Path(task.directory))
     join_cluster(progress)
-    group = _wait_for_room(
-        section, global_batch_size, wait_seconds, watch, progress, directory.stop_path
-    )
+    group = _wait_for_room(section, global_batch_size, wait_seconds, watch, progress, directory.stop_path)
     progress.announce(f"starting {group.num_workers} workers on Ray")
     storage = directory.path / "ray"
     waits = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{max(START_SECONDS, wait_seconds):g}"}

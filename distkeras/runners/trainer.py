@@ -18,7 +18,6 @@ from distkeras.errors import ConfigError
 from distkeras.observability.run import Run
 from distkeras.runners.local import current_console, local_run
 from distkeras.training.feeding import TrainingData
-from distkeras.training.keras_fit import give_to_keras
 from distkeras.training.session import Trained
 
 _DECIDED_BY_COMPILE = (
@@ -99,13 +98,12 @@ class Trainer:
             placement = local.place()  # before the data: its first tensor would fix the devices
             data = TrainingData(_source(train, "train"), _optional_source(validation), self.input)
             self.trained = local.train(_checked(build_model), data, placement, callbacks)
-            self.trained.model.steps_per_execution = 1
-            give_to_keras(self.trained.model, placement.strategy)
+            placement.give_back(self.trained.model)
             return Run(local.directory)
 
     def _digest(self) -> str:
         settings = self.settings.model_dump(
-            mode="json", include={"seed": True, "deterministic": True, "training": True}
+            mode="json", include={"engine": True, "seed": True, "deterministic": True, "training": True}
         )
         for free in ("epochs", "steps_per_execution"):
             settings["training"].pop(free)

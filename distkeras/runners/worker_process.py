@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import threading
+import traceback
 
-from distkeras.errors import DistkerasError
 from distkeras.runners.workers import from_values, work
 
 
@@ -24,7 +24,13 @@ def _end_with_starter() -> None:
 if __name__ == "__main__":
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_starter, daemon=True).start()
+    code = 0
     try:
         work(*from_values(task))
-    except DistkerasError as error:
-        sys.exit(error.exit_code)
+    except BaseException as error:
+        traceback.print_exc()
+        code = getattr(error, "exit_code", 1)
+    # Without the libraries' own farewells: some wait for workers that have gone.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

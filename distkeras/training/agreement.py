@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from distkeras.distribution.strategy import WorkerStrategy
-from distkeras.errors import ConfigError, DistkerasError, TrainingError
+from distkeras.errors import TrainingError
+from distkeras.training.differences import first_difference
 
 
 def require_same(strategy: tf.distribute.Strategy, facts: Mapping[str, Any]) -> None:
@@ -26,25 +27,9 @@ def require_same(strategy: tf.distribute.Strategy, facts: Mapping[str, Any]) -> 
     """
     if not isinstance(strategy, WorkerStrategy):
         return
-    everyone: list[dict[str, Any]] = strategy.collectives.exchange(dict(facts))
-    for name in facts:
-        values = [of_rank.get(name) for of_rank in everyone]
-        different = [rank for rank, value in enumerate(values) if value != values[0]]
-        if different:
-            raise _not_the_same(name, values, different[0])
-
-
-def _not_the_same(name: str, values: Sequence[Any], rank: int) -> DistkerasError:
-    first, other = values[0], values[rank]
-    if isinstance(first, list) and isinstance(other, list):
-        index = next((i for i, pair in enumerate(zip(first, other, strict=False)) if pair[0] != pair[1]), -1)
-        first, other = (part[index] if part else part for part in (first, other))
-    return ConfigError(
-        f"The workers differ in {name}.",
-        place=f"ranks 0 and {rank}",
-        received={"rank 0": first, f"rank {rank}": other},
-        remedy="give every worker the same code, packages, config and data",
-    )
+    difference = first_difference(strategy.collectives.exchange(dict(facts)), list(facts))
+    if difference is not None:
+        raise difference
 
 
 def begin_equal(model: keras.Model, strategy: tf.distribute.Strategy) -> None:

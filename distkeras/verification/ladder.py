@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,10 +25,15 @@ from distkeras.verification.trace import INITIAL, RungKind, Trace
 # float32 is verified in float64: where a ReLU's input is 0 but for rounding, float32 takes one side or the other by
 # chance, and after some steps the numbers are others (configs/digits.yaml: losses by 1e-3 after 20 steps).
 TOLERANCE = 1e-6
+# Keras's backends compute some things in float32 whatever the model's precision, and not the same things.
+ENGINE_TOLERANCE = 1e-4
 # Half precision rounds every product to 3 digits, and replicas add up in another order.
 HALF_PRECISION_TOLERANCE = 5e-2
 # A loss is a mean over examples: it agrees better than single weights do.
 LOSS_SHARE = 0.1
+
+
+Engine = Literal["tensorflow", "jax"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,13 @@ class Rung:
 
 
 def climb(
-    config: Config, *, workers: int, num_steps: int, tolerance: float | None, progress: Progress
+    config: Config,
+    *,
+    workers: int,
+    num_steps: int,
+    tolerance: float | None,
+    progress: Progress,
+    engine: Engine = "tensorflow",
 ) -> Iterator[Rung]:
     """Yields each rung once it is trained and compared.
 
@@ -61,6 +72,7 @@ def climb(
             feign a difference nor hide one.
         workers: Number of replicas and of workers on the higher rungs.
         num_steps: Steps to train.
+        engine: What trains the higher rungs; the first is always plain Keras on TensorFlow.
         tolerance: Largest difference of weights that passes, a tenth of it of losses; None: by precision.
 
     Raises:
@@ -79,79 +91,88 @@ def climb(
             update={"training": config.training.model_copy(update={"precision": "float64"})}
         )
     if tolerance is None:
-        tolerance = TOLERANCE if config.training.precision == "float64" else HALF_PRECISION_TOLERANCE
+        full = TOLERANCE if engine == "tensorflow" else ENGINE_TOLERANCE
+        tolerance = full if config.training.precision == "float64" else HALF_PRECISION_TOLERANCE
     # Where the workers of a cluster see it too.
     config.output_dir.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".verify-", dir=config.output_dir.absolute()))
     try:
-        yield from _rungs(config, workers, num_steps, tolerance, folder, progress)
+        climber = _Climber(config, num_steps, folder, progress)
+        plan = _tensorflow_rungs(config, workers) if engine == "tensorflow" else _jax_rungs(config, workers)
+        reference = climber.trained("plain Keras", "keras", "tensorflow", TopologySection(devices="cpu"))
+        for name, kind, topology in plan:
+            yield compare(name, climber.trained(name, kind, engine, topology), reference, tolerance)
     finally:
         shutil.rmtree(folder)
 
 
-def _rungs(
-    config: Config, workers: int, num_steps: int, tolerance: float, folder: Path, progress: Progress
-) -> Iterator[Rung]:
+def _tensorflow_rungs(config: Config, workers: int) -> list[tuple[str, RungKind, TopologySection]]:
     replicas = TopologySection(devices="cpu", sync_batch_norm=True, replicas=workers)
-    processes = config.topology.model_copy(
+    processes = _processes(config, workers).model_copy(update={"sync_batch_norm": True})
+    rungs: list[tuple[str, RungKind, TopologySection]] = [
+        ("1 replica", "replicas", TopologySection(devices="cpu")),
+        (f"{workers} replicas", "replicas", replicas),
+        (f"{workers} worker processes", "workers", processes),
+    ]
+    if config.topology.kind == "ray":
+        rungs.append((f"{workers} Ray workers", "workers", processes.model_copy(update={"kind": "ray"})))
+    return rungs
+
+
+def _jax_rungs(config: Config, workers: int) -> list[tuple[str, RungKind, TopologySection]]:
+    # There a batch is one array over all devices, and BatchNormalization synchronized by nature.
+    processes = _processes(config, workers).model_copy(update={"sync_batch_norm": False})
+    return [
+        ("1 JAX process", "replicas", TopologySection(devices="cpu")),
+        (f"{workers} JAX processes", "workers", processes),
+    ]
+
+
+def _processes(config: Config, workers: int) -> TopologySection:
+    return config.topology.model_copy(
         update={
             "kind": "processes",
             "workers": workers,
             "devices": "cpu",
             "replicas": "auto",
             "reduction": "full",
-            "sync_batch_norm": True,
         }
     )
-    plan: list[tuple[str, RungKind, TopologySection]] = [
-        ("plain Keras", "keras", TopologySection(devices="cpu")),
-        ("1 replica", "replicas", TopologySection(devices="cpu")),
-        (f"{workers} replicas", "replicas", replicas),
-        (f"{workers} worker processes", "workers", processes),
-    ]
-    if config.topology.kind == "ray":
-        plan.append((f"{workers} Ray workers", "workers", processes.model_copy(update={"kind": "ray"})))
-    reference: Trace | None = None
-    for name, kind, topology in plan:
-        progress.announce(f"training {num_steps} steps: {name}")
-        trace = _train(config, kind, topology, num_steps, folder, folder / name.replace(" ", "-"), progress)
-        if reference is None:
-            reference = trace
-        else:
-            yield compare(name, trace, reference, tolerance)
 
 
-def _train(
-    config: Config,
-    kind: RungKind,
-    topology: TopologySection,
-    num_steps: int,
-    folder: Path,
-    place: Path,
-    progress: Progress,
-) -> Trace:
-    training = config.training.model_copy(update={"epochs": num_steps, "early_stopping": None})
-    changed = config.model_copy(
-        update={
-            "training": training,
-            "topology": topology,
-            "logging": LoggingSection(every_steps=1, tensorboard=False),
+@dataclass(frozen=True)
+class _Climber:
+    config: Config
+    num_steps: int
+    folder: Path
+    progress: Progress
+
+    def trained(self, name: str, kind: RungKind, engine: Engine, topology: TopologySection) -> Trace:
+        """Trains one rung and returns its trace."""
+        self.progress.announce(f"training {self.num_steps} steps: {name}")
+        training = self.config.training.model_copy(update={"epochs": self.num_steps, "early_stopping": None})
+        config = self.config.model_copy(
+            update={
+                "engine": engine,
+                "training": training,
+                "topology": topology,
+                "logging": LoggingSection(every_steps=1, tensorboard=False),
+            }
+        )
+        directory = RunDirectory(self.folder / name.replace(" ", "-"))
+        directory.create()
+        payload = {
+            "config": to_mapping(config),
+            "kind": kind,
+            "num_steps": self.num_steps,
+            "initial": str(self.folder / INITIAL),
         }
-    )
-    directory = RunDirectory(place)
-    directory.create()
-    payload = {
-        "config": to_mapping(changed),
-        "kind": kind,
-        "num_steps": num_steps,
-        "initial": str(folder / INITIAL),
-    }
-    task = WorkerTask("distkeras.verification.trace:work", payload, str(place), "", True)
-    try:
-        _starter(topology)(task, progress)
-    except GroupError as error:
-        raise error.cause(0).error from error
-    return Trace.read(place)
+        task = WorkerTask("distkeras.verification.trace:work", payload, str(directory.path), "", True)
+        try:
+            _starter(topology)(task, self.progress)
+        except GroupError as error:
+            raise error.cause(0).error from error
+        return Trace.read(directory.path)
 
 
 def _starter(topology: TopologySection) -> Callable[[WorkerTask, Progress], None]:

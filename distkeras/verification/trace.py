@@ -19,6 +19,7 @@ from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.observability.writers import Writers
+from distkeras.runners.attempt import use_backend
 from distkeras.runners.workers import WorkerTask
 from distkeras.topology import Worker
 
@@ -74,6 +75,7 @@ def work(task: WorkerTask, worker: Worker) -> None:
         Progress(console.stderr, quiet=True) as progress,
     ):
         rung = _Rung(config, task.payload["num_steps"], directory, Path(task.payload["initial"]), progress)
+        use_backend(config.engine)
         _use_double_precision(config)
         kind: RungKind = task.payload["kind"]
         trace = (
@@ -91,6 +93,10 @@ def _use_double_precision(config: Config) -> None:
         import keras
 
         keras.config.set_floatx("float64")
+    if config.training.precision == "float64" and config.engine == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
 
 
 @dataclass(frozen=True)
