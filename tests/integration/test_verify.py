@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = """\
 task: {kind: tabular_classification}
@@ -62,3 +64,13 @@ def test_workers_that_do_not_divide_the_batch_are_refused_at_once(run_python) ->
     result = run_python("-m", "distkeras", "verify", "--config", config, "--workers", "3")
     assert result.returncode == 2
     assert "The global batch size does not divide by 3 workers." in result.stderr
+
+
+def test_the_jax_engine_is_held_against_plain_keras_on_tensorflow(run_python) -> None:
+    pytest.importorskip("jax")
+    config = str(ROOT / "configs" / "breast_cancer.yaml")
+    sgd = "training.optimizer={name: sgd, learning_rate: 0.05}"
+    result, verdict = verify(run_python, "--config", config, "--engine", "jax", "--steps", "6", "--set", sgd)
+    assert result.returncode == 0, result.stderr
+    assert [rung["name"] for rung in verdict["rungs"]] == ["1 JAX process", "2 JAX processes"]
+    assert all(rung["passed"] for rung in verdict["rungs"])
