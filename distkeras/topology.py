@@ -15,11 +15,13 @@ class Worker:
         addresses: `host:port` of each worker, by rank. The ports are free on their hosts until the workers take them.
         rank: Index of this worker.
         num_threads: Threads that one TensorFlow operation may use; 0: one for each core.
+        cores: Cores of the machine that the worker stays on; none: all.
     """
 
     addresses: tuple[str, ...]
     rank: int
     num_threads: int = 0
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

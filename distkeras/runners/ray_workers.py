@@ -261,16 +261,13 @@ def _explained(error: TrainingFailedError, directory: RunDirectory, group: Group
 
 
 def _is_loss(failure: Exception) -> bool:
-    return isinstance(_root(failure), ray.exceptions.RayActorError | ray.exceptions.NodeDiedError)
-
-
-def _root(failure: BaseException) -> BaseException:
-    return failure.__cause__ if failure.__cause__ is not None else failure
+    """Whether a worker no longer answered; the classes are Ray Train's own and not public."""
+    return type(failure).__name__.startswith("WorkerHealthCheck")
 
 
 def _unwritten(rank: int, failure: Exception) -> WorkerError:
     """Returns the error of a worker that could not write it where this process reads: storage that is not shared."""
-    root = _root(failure)
+    root: BaseException = getattr(failure, "_base_exc", failure)  # what the train function raised
     text = root.problem if isinstance(root, DistkerasError) else error_text(root)
     error = ResourceError(
         f"A worker failed, and its error did not reach the run's directory: {text}",

@@ -22,11 +22,13 @@ def _end_with_starter() -> None:
 
 
 if __name__ == "__main__":
-    task = json.loads(sys.stdin.readline())
+    task, worker = from_values(json.loads(sys.stdin.readline()))
+    if worker.cores and sys.platform == "linux":
+        os.sched_setaffinity(0, worker.cores)
     threading.Thread(target=_end_with_starter, daemon=True).start()
     code = 0
     try:
-        work(*from_values(task))
+        work(task, worker)
     except BaseException as error:
         traceback.print_exc()
         code = getattr(error, "exit_code", 1)

@@ -152,4 +152,5 @@ def as_values(task: WorkerTask, worker: Worker) -> dict[str, Any]:
 def from_values(values: Mapping[str, Any]) -> tuple[WorkerTask, Worker]:
     """Returns what `as_values` took apart."""
     worker = values["worker"]
-    return WorkerTask(**values["task"]), Worker(**worker | {"addresses": tuple(worker["addresses"])})
+    lists = {name: tuple(worker[name]) for name in ("addresses", "cores")}
+    return WorkerTask(**values["task"]), Worker(**worker | lists)

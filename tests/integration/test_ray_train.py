@@ -192,7 +192,7 @@ def test_an_error_on_one_worker_arrives_as_a_sentence_with_its_rank(start, folde
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("topology.workers=64", "The Ray cluster has room for 2 of 64 workers with 1 CPU each."),
+        ("topology.workers=8", "The Ray cluster has room for 2 of 8 workers with 1 CPU each."),
         ("topology.devices=gpu", "The Ray cluster has room for 0 of 2 workers with 1 CPU, 1 GPU each."),
     ],
 )
