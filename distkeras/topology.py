@@ -86,10 +86,11 @@ class Topology:
         size, rest = divmod(global_batch_size, self.num_replicas)
         if rest or size == 0:
             lower = max(size, 1) * self.num_replicas
+            kind = "workers" if self.world_size > 1 else "replicas"
             raise ConfigError(
-                f"The global batch size does not divide by the {self.num_replicas} replicas.",
+                f"The global batch size does not divide by the {self.num_replicas} {kind}.",
                 place="training.global_batch_size",
                 received=global_batch_size,
-                remedy=f"use {lower} or {lower + self.num_replicas}, or change topology.replicas",
+                remedy=f"use {lower} or {lower + self.num_replicas}, or change topology.{kind}",
             )
         return size

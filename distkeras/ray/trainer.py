@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import ray
@@ -51,12 +53,16 @@ class KerasBackend(Backend):
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Called by Ray's controller once the worker processes run."""
-        nodes: list[_Node] = worker_group.execute(_describe)
+        nodes = _with_cores(worker_group.execute(_describe))
         addresses = _addresses(worker_group, nodes)
         ray.get(
             [
                 worker_group.execute_single_async(
-                    rank, join, Worker(addresses, rank, node.num_threads), node.on_gpu, backend_config
+                    rank,
+                    join,
+                    Worker(addresses, rank, node.num_threads, node.cores),
+                    node.on_gpu,
+                    backend_config,
                 )
                 for rank, node in enumerate(nodes)
             ]
@@ -65,11 +71,16 @@ class KerasBackend(Backend):
 
 @dataclass(frozen=True)
 class _Node:
-    """Where a worker runs, and what Ray gave it there."""
+    """Where a worker runs, and what Ray gave it there.
+
+    Attributes:
+        cores: Those that it may run on: of the machine, and after `_with_cores` its own.
+    """
 
     host: str
     num_threads: int
     on_gpu: bool
+    cores: tuple[int, ...]
 
 
 def _describe() -> _Node:
@@ -78,8 +89,24 @@ def _describe() -> _Node:
     # Ray appends the placement group to a resource's name.
     cpus = max((value for name, value in resources.items() if name.startswith("CPU")), default=1)
     return _Node(
-        ray.util.get_node_ip_address(), max(1, int(cpus)), bool(context.get_accelerator_ids().get("GPU"))
+        ray.util.get_node_ip_address(),
+        max(1, int(cpus)),
+        bool(context.get_accelerator_ids().get("GPU")),
+        tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else (),
     )
+
+
+def _with_cores(nodes: Sequence[_Node]) -> list[_Node]:
+    """Deals out the cores of the hosts that the run has to itself. On others Ray says how many, and not which."""
+    taken = dict.fromkeys((node.host for node in nodes), 0)
+    asked = {host: sum(node.num_threads for node in nodes if node.host == host) for host in taken}
+    dealt: list[_Node] = []
+    for node in nodes:
+        start = taken[node.host]
+        taken[node.host] += node.num_threads
+        is_whole = asked[node.host] == len(node.cores)
+        dealt.append(replace(node, cores=node.cores[start : start + node.num_threads] if is_whole else ()))
+    return dealt
 
 
 def _addresses(worker_group: Any, nodes: list[_Node]) -> tuple[str, ...]:

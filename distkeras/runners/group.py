@@ -130,7 +130,6 @@ def _passing_on_signals(directory: RunDirectory, attempt: Attempt) -> Generator[
             remedy=f"resume with: {attempt.command}",
         ) from error
     finally:
-        directory.stop_path.unlink(missing_ok=True)
         for number, handler in previous.items():
             signal.signal(number, handler)
 

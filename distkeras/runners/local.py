@@ -51,7 +51,7 @@ def local_run(
     )
     with ExitStack() as stack:
         stack.enter_context(directory.locked())
-        directory.stop_path.unlink(missing_ok=True)  # was meant for a run that ended before it could look
+        directory.stop_path.unlink(missing_ok=True)  # was meant for an attempt that is over
         unfinished = record.begin(directory, who)
         stack.enter_context(rank_log(directory.log_path(0), 0))
         ours = console or stack.enter_context(owned_console(directory.log_path(0)))

@@ -23,8 +23,6 @@ def _end_with_starter() -> None:
 
 if __name__ == "__main__":
     task, worker = from_values(json.loads(sys.stdin.readline()))
-    if worker.cores and sys.platform == "linux":
-        os.sched_setaffinity(0, worker.cores)
     threading.Thread(target=_end_with_starter, daemon=True).start()
     code = 0
     try:

@@ -6,6 +6,8 @@ What starts a worker (`processes.py`, Ray) hands it a `WorkerTask`; everything a
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 import time
 import traceback
 from collections.abc import Generator, Mapping
@@ -55,6 +57,8 @@ def work(task: WorkerTask, worker: Worker) -> None:
         BaseException: Whatever the work raises.
     """
     module, _, name = task.function.partition(":")
+    if worker.cores and sys.platform == "linux":
+        os.sched_setaffinity(0, worker.cores)  # and, from here on, every thread that is started
     try:
         getattr(importlib.import_module(module), name)(task, worker)
     except BaseException as error:
@@ -81,7 +85,7 @@ def worker_attempt(settings: RunSettings, task: WorkerTask, worker: Worker) -> G
 
 def forget_errors(directory: RunDirectory) -> None:
     """Removes what workers of an earlier attempt left behind."""
-    for path in (*directory.logs.glob("rank-*.error.json"), directory.stop_path):
+    for path in directory.logs.glob("rank-*.error.json"):
         path.unlink(missing_ok=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,8 +93,9 @@ class DivergenceWatch:
             if bool(self._function()):
                 return
         weights = self._model.trainable_variables
-        digests = {variable.path: _host_digest(variable) for variable in weights}
-        everyone: list[list[str]] = self._strategy.collectives.exchange(list(digests.values()))
+        everyone: list[list[str]] = self._strategy.collectives.exchange(
+            [_host_digest(one) for one in weights]
+        )
         index, rank = next(
             (index, rank)
             for index in range(len(weights))
@@ -123,12 +123,14 @@ class DivergenceWatch:
 
 def _digest(value: tf.Tensor) -> tf.Tensor:
     """Returns a hash of a tensor's bits, int32: what its elements say and where they stand."""
-    value = tf.reshape(tf.convert_to_tensor(value), [-1])
-    bits = tf.cast(tf.bitcast(value, {2: tf.int16, 4: tf.int32, 8: tf.int64}[value.dtype.size]), tf.int32)
+    value = tf.convert_to_tensor(value)
+    # Of 8 bytes this makes two numbers.
+    words = tf.bitcast(value, tf.int16 if value.dtype.size == 2 else tf.int32)
+    bits = tf.cast(tf.reshape(words, [-1]), tf.int32)
     # Odd factors, so that no change of a single element can be lost in the product.
     places = 2 * tf.range(tf.size(bits)) + 1
     return tf.maximum(tf.reduce_sum(bits * places), tf.int32.min + 1)
 
 
 def _host_digest(variable: Any) -> str:
-    return hashlib.sha256(json.dumps(variable.numpy().tolist()).encode()).hexdigest()
+    return hashlib.sha256(variable.numpy().tobytes()).hexdigest()

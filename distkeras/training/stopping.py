@@ -32,8 +32,7 @@ class StopRequest:
     def asked(self) -> int:
         """Returns the number of the signal that asked to stop, or 0."""
         if self._signal is None and self._path.exists():
-            # Read while it is being written, it is empty for a moment.
-            self._signal = signal.Signals(int(self._path.read_text() or signal.SIGTERM))
+            self._signal = signal.Signals(int(self._path.read_text()))
         return self._signal or 0
 
     @contextmanager

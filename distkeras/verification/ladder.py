@@ -14,12 +14,12 @@ import numpy as np
 from distkeras.config import Config
 from distkeras.config.canonical import to_mapping
 from distkeras.config.sections import LoggingSection, TopologySection
-from distkeras.errors import ConfigError
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.failures import GroupError
 from distkeras.runners.processes import run_processes
 from distkeras.runners.workers import WorkerTask
+from distkeras.topology import Topology
 from distkeras.verification.trace import INITIAL, RungKind, Trace
 
 # float32 is verified in float64: where a ReLU's input is 0 but for rounding, float32 takes one side or the other by
@@ -79,13 +79,7 @@ def climb(
         ConfigError: If the global batch does not divide by the workers.
         DistkerasError: If a rung cannot be trained at all.
     """
-    if config.training.global_batch_size % workers:
-        raise ConfigError(
-            f"The global batch size does not divide by {workers} workers.",
-            place="training.global_batch_size",
-            received=config.training.global_batch_size,
-            remedy="choose --workers, or --set training.global_batch_size, so that it does",
-        )
+    Topology(world_size=workers).per_replica_batch_size(config.training.global_batch_size)
     if config.training.precision == "float32":
         config = config.model_copy(
             update={"training": config.training.model_copy(update={"precision": "float64"})}

@@ -70,3 +70,13 @@ def test_a_run_that_was_stopped_twice_completes_with_the_same_command(folder):
     assert result.returncode == 0, result.stderr
     assert "resuming from step" in result.stderr
     assert json.loads(result.stdout)["status"] == "completed"
+
+
+def test_a_stop_that_was_meant_for_an_earlier_attempt_stops_no_later_one(folder):
+    run = folder / "runs" / "long"
+    run.mkdir(parents=True)
+    (run / "stop").write_text("2")
+    command = [*COMMAND, "--set", "training.epochs=2"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert not (run / "stop").exists()

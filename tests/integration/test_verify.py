@@ -63,7 +63,7 @@ def test_workers_that_do_not_divide_the_batch_are_refused_at_once(run_python) ->
     config = str(ROOT / "configs" / "digits.yaml")
     result = run_python("-m", "distkeras", "verify", "--config", config, "--workers", "3")
     assert result.returncode == 2
-    assert "The global batch size does not divide by 3 workers." in result.stderr
+    assert "The global batch size does not divide by the 3 workers." in result.stderr
 
 
 def test_the_jax_engine_is_held_against_plain_keras_on_tensorflow(run_python) -> None:

@@ -68,14 +68,12 @@ def test_the_loss_of_a_peer_is_a_consequence(task, tmp_path) -> None:
     assert found.is_consequence
 
 
-def test_a_new_attempt_forgets_errors_and_stops_of_the_last(task, tmp_path) -> None:
+def test_a_new_attempt_forgets_errors_of_the_last(task, tmp_path) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(ZeroDivisionError):
         work(task("breaks"), WORKER)
-    run.stop_path.write_text("15")
     forget_errors(run)
     assert read_errors(run) == []
-    assert not run.stop_path.exists()
 
 
 def test_what_is_told_of_an_error_is_of_its_kind(task, tmp_path, monkeypatch) -> None:
