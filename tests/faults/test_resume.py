@@ -122,14 +122,14 @@ def test_a_torn_newest_commit_is_named_and_the_one_before_is_used(
 
 
 def test_two_drivers_on_one_run_are_refused(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "epochs=200"]
+    command = [sys.executable, str(SCRIPT), str(tmp_path), "epochs=1000000", "model=counting"]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
         while not (tmp_path / "run" / "manifest.json").is_file():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        second = start(tmp_path, "epochs=200")
+        second = start(tmp_path, "epochs=1000000", "model=counting")
         assert second.returncode != 0
         assert f"in use by process {first.pid}" in second.stderr
     finally:
