@@ -24,6 +24,9 @@ CONNECT_SECONDS = 120
 HEARTBEAT_SECONDS = 30
 # Any number; there is one group, that of all workers.
 _GROUP_KEY = 1
+# What all workers send of a tensor that is summed by gathering it. Two workers, loopback: 0.36 ms against the ring's
+# 0.63 for 8 kB, 0.62 against 0.97 for 260 kB, 2.1 against 1.8 for 1 MB.
+_SHORT_BYTES = 1024**2
 
 
 class ForbiddenHereError(Exception):
@@ -75,6 +78,9 @@ class Collectives:
 
     def sum(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns the sum of a tensor over workers."""
+        if self._is_short(tensor):
+            # Half as many messages one after the other as a ring's sum; all workers add in the same order.
+            return tf.add_n(tf.unstack(self.gather(tensor[tf.newaxis]), self.group_size))
         return self._reduce(tensor, "Add")
 
     def max(self, tensor: tf.Tensor) -> tf.Tensor:
@@ -121,6 +127,13 @@ class Collectives:
             # The gather has no kernel for bytes.
             rows = self.gather(tf.constant(padded[np.newaxis].astype(np.int32))).numpy().astype(np.uint8)
         return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
+
+    def _is_short(self, tensor: tf.Tensor) -> bool:
+        """Whether a sum waits for messages rather than for bytes."""
+        size = tensor.shape.num_elements()
+        if self._hint != "ring" or tensor.dtype == tf.bfloat16 or size is None:
+            return False  # TensorFlow gathers no bfloat16
+        return size * tensor.dtype.size * self.group_size <= _SHORT_BYTES
 
     def _gather(self, tensor: tf.Tensor, key: Any) -> tf.Tensor:
         with tf.device(self._device):

@@ -142,9 +142,12 @@ def _next_batch(iterator: Any, waited: tf.Tensor) -> tuple[Any, tf.Tensor]:
         begin = tf.timestamp()
     with tf.control_dependencies([begin]):
         batch = next(iterator)
-    leaves = [tensor for leaf in tf.nest.flatten(batch) for tensor in getattr(leaf, "values", (leaf,))]
-    with tf.control_dependencies([leaf for leaf in leaves if isinstance(leaf, tf.Tensor)]):
-        return batch, waited + tf.timestamp() - begin
+    leaves = tf.nest.flatten(batch, expand_composites=True)
+    with tf.control_dependencies(leaves):
+        waited += tf.timestamp() - begin
+    # Without this, a single thread may run the whole step before it reads the second clock.
+    with tf.control_dependencies([waited]):
+        return tf.nest.map_structure(tf.identity, batch, expand_composites=True), waited
 
 
 def _after_update(model: keras.Model, waited: tf.Tensor) -> tf.Tensor:

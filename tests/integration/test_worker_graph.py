@@ -36,12 +36,13 @@ def found() -> dict[str, dict[str, int]]:
 @pytest.mark.parametrize(
     ("what", "sums", "gathers"),
     [
-        ("equal batches, 5 metrics", 1, 0),
-        ("unequal batches", 2, 0),  # one more number: how many examples there are
+        # What is short is summed by gathering it.
+        ("equal batches, 5 metrics", 0, 1),
+        ("unequal batches", 0, 2),  # one more number: how many examples there are
         ("10 MB of gradients", 2, 0),  # one tensor of 8 MB, and the rest
-        ("embedding", 1, 1),  # the rows of the table that were used
-        ("masked loss", 2, 1),  # one more number: how many tokens there are
-        ("compiled", 1, 0),
+        ("embedding", 0, 2),  # the rows of the table that were used
+        ("masked loss", 0, 3),  # one more number: how many tokens there are
+        ("compiled", 0, 1),
         ("apart", 0, 0),
     ],
 )
