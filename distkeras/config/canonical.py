@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from distkeras.config.documents import render_document
-from distkeras.config.sections import Config, Section
+from distkeras.config.section import Section
+from distkeras.config.sections import Config
 
 # What a run may change between two attempts without changing its numbers up to the step it has reached.
 FREE_KEYS: Final = (

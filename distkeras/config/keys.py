@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from distkeras.config.sections import Config, Section
+from distkeras.config.section import Section
+from distkeras.config.sections import Config
 
 Key = tuple[str, ...]
 

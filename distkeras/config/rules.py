@@ -7,14 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from distkeras.config.keys import Key
 from distkeras.config.problems import Problem, is_related, show
-from distkeras.config.sections import (
-    Config,
-    CsvSource,
-    ImageSection,
-    OuterStepsSection,
-    ParquetSource,
-    TopologySection,
-)
+from distkeras.config.sections import Config, OuterStepsSection, TopologySection
+from distkeras.config.source_sections import CsvSource, ParquetSource
+from distkeras.config.transform_sections import ImageSection
 
 Rule = Callable[[Config], Iterator[Problem]]
 

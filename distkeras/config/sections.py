@@ -5,133 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
+
+from distkeras.config.section import Argument, Name, Section
+from distkeras.config.source_sections import Source
+from distkeras.config.transform_sections import (
+    CacheSection,
+    ImageSection,
+    SpectrogramSection,
+    TabularSection,
+    TextSection,
+)
 
 
-def _whole_number(value: object) -> object:
-    # Strict mode does not reach into Literal: true and 1.0 pass for 1 (pydantic 2.14).
-    if isinstance(value, bool | float):
-        raise ValueError("not a whole number")
-    return value
+class NamedObject(Section):
+    """A Keras object by its name, with its arguments."""
 
-
-Scalar = bool | int | float | str | None
-Argument = Scalar | list[Scalar]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-
-
-class Section(BaseModel):
-    """A part of the config: strict types, frozen, no unknown keys."""
-
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
-    )
-
-
-class ArraysSource(Section):
-    """NumPy arrays: one `.npz` file, or a folder with one `.npy` a name (memory-mapped)."""
-
-    kind: Literal["arrays"]
-    path: Path
-    """The `.npz` file or the folder of `.npy` files; relative to the config file."""
-    features: str = "x"
-    """Name of the array of features, shape (num_examples, ...)."""
-    label: str = "y"
-    """Name of the array of labels, shape (num_examples,) or (num_examples, ...)."""
-
-
-class ImageFolderSource(Section):
-    """A folder with one sub-folder of JPEG, PNG, BMP or GIF files for each class."""
-
-    kind: Literal["image_folder"]
-    path: Path
-    """The folder; its sub-folders' names, sorted, are the classes. Relative to the config file."""
-    channels: Annotated[Literal[1, 3], BeforeValidator(_whole_number)] = 3
-    """Colour channels that images are decoded to."""
-    max_pixels: int = Field(default=50_000_000, gt=0)
-    """An image whose header claims more pixels than this is refused before it is decoded."""
-
-
-class CsvSource(Section):
-    """Numeric columns of a CSV file with a header row."""
-
-    kind: Literal["csv"]
-    path: Path
-    """The file; relative to the config file."""
-    label: str
-    """Name of the label column. Text labels become class indices in sorted order."""
-    features: list[str] | None = None
-    """Names of the feature columns, in order; null: every column but the label."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """The character between two fields."""
-
-
-class ParquetSource(Section):
-    """Numeric columns of a Parquet file or of a folder of Parquet files with one schema."""
-
-    kind: Literal["parquet"]
-    path: Path
-    """The file or folder; relative to the config file."""
-    label: str
-    """Name of the label column. Text labels become class indices in sorted order."""
-    features: list[str] | None = None
-    """Names of the feature columns, in order; null: every column but the label. Only these are read."""
-
-
-class TfdsSource(Section):
-    """One split of a TensorFlow Datasets data set that is already prepared on disk; nothing is downloaded."""
-
-    kind: Literal["tfds"]
-    path: Path
-    """The prepared directory, the one with `dataset_info.json`; relative to the config file."""
-    split: str = "train"
-    """Name of the split to read."""
-    features: str = "image"
-    """Name of the feature that is the model's input."""
-    label: str = "label"
-    """Name of the feature that is the label."""
-
-
-class SyntheticSource(Section):
-    """Random examples made from their own index: the same for any topology; for benchmarks and checks."""
-
-    kind: Literal["synthetic"]
-    num_examples: int = Field(default=10_000, gt=0)
-    """Examples in an epoch."""
-    shape: list[Annotated[int, Field(gt=0)]]
-    """Shape of one example's features, without the batch."""
-    num_classes: int | None = Field(default=10, gt=1)
-    """Labels are integers in [0, num_classes); null: one float label an example."""
-
-
-Source = Annotated[
-    ArraysSource | ImageFolderSource | CsvSource | ParquetSource | TfdsSource | SyntheticSource,
-    Field(discriminator="kind"),
-]
+    name: str
+    """Its Keras name: `adam`, `CosineDecay`, `binary_crossentropy`."""
+    arguments: dict[str, Argument] = {}
+    """Its keyword arguments."""
 
 
 class SplitSection(Section):
     """How one source becomes training, validation and test data."""
 
-    method: Literal["random", "stratified"] = "stratified"
-    """`stratified` keeps each class's share in every part; `random` does not look at labels."""
+    method: Literal["random", "stratified", "group", "time"] = "stratified"
+    """`stratified` keeps each class's share in every part; `random` does not look at labels; `group` keeps examples
+    with one value of `column` together; `time` trains on the first and tests on the last by `column`."""
+    column: str | None = None
+    """Name of the column that `group` and `time` go by; it is no feature."""
     validation: float = Field(default=0.15, ge=0, lt=1)
     """Share of the examples kept for validation. Not used where data.validation names a source."""
     test: float = Field(default=0.15, ge=0, lt=1)
     """Share of the examples kept for the final test. Not used where data.test names a source."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split, apart from the run's seed so that runs with other seeds share their test data."""
-
-
-class ImageSection(Section):
-    """What happens to images between the file and the model."""
-
-    size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] | None = None
-    """Height and width in pixels that images are resized to; null: as they are (all must be equal)."""
-    random_crop: int = Field(default=0, ge=0)
-    """Training only: pad by this many pixels on each side, then crop back at a random place; 0: off."""
-    random_flip: Literal["none", "horizontal", "vertical", "both"] = "none"
-    """Training only: mirror each image with probability one half along this axis."""
 
 
 class InputSection(Section):
@@ -142,7 +51,24 @@ class InputSection(Section):
     remainder: Literal["drop", "partial", "wrap"] = "drop"
     """The last global batch of an epoch, where it is not full: drop it, train on fewer examples, or fill it
     with the epoch's first examples. Evaluation always sees every example exactly once."""
+    balance: Literal["none", "classes"] = "none"
+    """`classes`: every class is seen equally often in training, small ones more than once an epoch."""
     image: ImageSection = ImageSection()
+    text: TextSection | None = None
+    """How texts become token ids; null: the defaults, where the source has texts."""
+    spectrogram: SpectrogramSection | None = None
+    """How sound becomes a picture; null: the model gets the samples."""
+    tabular: TabularSection | None = None
+    """How the columns of a table become features; null: they are numbers, and complete."""
+    layers: list[NamedObject] = []
+    """Keras preprocessing layers by name, `{name: RandomRotation, arguments: {factor: 0.1}}`, applied to batches after
+    everything else; random ones in training only, and not the same numbers at every number of workers."""
+    cache: CacheSection | None = None
+    """Keeps decoded examples for later epochs; null: they are read and decoded every time."""
+    ram_budget_bytes: int | None = Field(default=None, gt=0)
+    """Memory that reading ahead may take; null: half of what is free."""
+    max_bad_records: int = Field(default=0, ge=0)
+    """Records that may turn out unreadable before the run fails; their place in the order stays, with weight 0."""
 
 
 class DataSection(InputSection):
@@ -163,7 +89,14 @@ class DataSection(InputSection):
 class TaskSection(Section):
     """What the model is for; it chooses head, loss, metrics and how predictions are decoded."""
 
-    kind: Literal["image_classification", "tabular_classification", "tabular_regression"]
+    kind: Literal[
+        "image_classification",
+        "text_classification",
+        "audio_classification",
+        "tabular_classification",
+        "tabular_regression",
+        "time_series_forecasting",
+    ]
     num_classes: int | None = Field(default=None, gt=1)
     """Number of classes; null: one more than the largest label in the data."""
 
@@ -178,15 +111,6 @@ class ModelSection(Section):
     """Keyword arguments of the builder."""
     weights: Path | None = None
     """A `.weights.h5` or `.keras` file to start from; null: random initial weights. Nothing is downloaded."""
-
-
-class NamedObject(Section):
-    """A Keras object by its name, with its arguments."""
-
-    name: str
-    """Its Keras name: `adam`, `CosineDecay`, `binary_crossentropy`."""
-    arguments: dict[str, Argument] = {}
-    """Its keyword arguments."""
 
 
 class OptimizerSection(Section):
@@ -220,6 +144,8 @@ class TrainingSection(Section):
 
     epochs: int = Field(default=1, gt=0)
     """Passes over the training examples."""
+    num_steps: int | None = Field(default=None, gt=0)
+    """Steps in all, for a source without end: its epochs, of equal length, are these steps; null: whole passes."""
     global_batch_size: int = Field(default=64, gt=0)
     """Examples of one step over all replicas of all workers."""
     optimizer: OptimizerSection = OptimizerSection()

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 from pydantic import ValidationError
 
 from distkeras.config.problems import InvalidConfigError, Problem, structural_problems
-from distkeras.config.sections import InputSection, RunSettings, Section
+from distkeras.config.section import Section
+from distkeras.config.sections import InputSection, RunSettings
 
 ORIGIN = "the settings"
 AnySection = TypeVar("AnySection", bound=Section)

@@ -26,7 +26,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from distkeras.config.sections import ImageSection
+from distkeras.config.transform_sections import ImageSection
 from distkeras.data.batches import BatchPlan, batch_ids
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.order import order_key, uniforms

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distkeras.config import sections
+from distkeras.config import source_sections
 from distkeras.config.sections import DataSection, SplitSection
 from distkeras.data.order import global_order
 from distkeras.data.sources import open_source
@@ -54,7 +54,7 @@ def open_splits(section: DataSection) -> Splits:
     )
 
 
-def _open_own(part: str, section: sections.Source | None, source: Source) -> Source | None:
+def _open_own(part: str, section: source_sections.Source | None, source: Source) -> Source | None:
     if section is None:
         return None
     own = open_source(section)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distkeras.config.sections import ImageSection
+from distkeras.config.transform_sections import ImageSection
 from distkeras.data.lazy_tensorflow import tf
 
 Flip = Literal["none", "horizontal", "vertical", "both"]

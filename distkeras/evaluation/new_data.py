@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distkeras.config import load_config, sections
+from distkeras.config import load_config, source_sections
 from distkeras.config.documents import read_document, value_at
 from distkeras.config.keys import Key
 from distkeras.config.overrides import Override, parse_override
@@ -36,7 +36,7 @@ def check_output(path: Path, data: Path) -> None:
         raise ConfigError("The predictions would replace the data.", place="--out", received=str(path))
 
 
-def new_source_section(run: RunDirectory, data: Path, overrides: Sequence[str]) -> sections.Source:
+def new_source_section(run: RunDirectory, data: Path, overrides: Sequence[str]) -> source_sections.Source:
     """Returns where new data is: the run's own source with another path, or that of a config file.
 
     Args:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from distkeras.config import sections
+from distkeras.config import source_sections
 from distkeras.data.pipeline import input_shape
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.unlabelled import open_unlabelled
@@ -21,7 +21,7 @@ from distkeras.evaluation.predicting import predict
 from distkeras.training.feeding import TrainingData
 
 
-def predict_source(opened: OpenedRun, section: sections.Source) -> tuple[Source, np.ndarray]:
+def predict_source(opened: OpenedRun, section: source_sections.Source) -> tuple[Source, np.ndarray]:
     """Returns new data and the model's output for each of its examples, in order.
 
     Raises:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from distkeras.config import sections
+from distkeras.config import source_sections
 from distkeras.data.sources.base import Source
 
 
-def open_source(section: sections.Source) -> Source:
+def open_source(section: source_sections.Source) -> Source:
     """Opens the source that a config section describes; reads as much as is needed to know that it is usable.
 
     Raises:
@@ -14,23 +14,23 @@ def open_source(section: sections.Source) -> Source:
     """
     # Each kind is imported where it is opened: a CSV run does not pay for tensorflow_datasets.
     match section:
-        case sections.ArraysSource():
+        case source_sections.ArraysSource():
             from distkeras.data.sources.arrays import open_arrays
 
             return open_arrays(section)
-        case sections.ImageFolderSource():
+        case source_sections.ImageFolderSource():
             from distkeras.data.sources.image_folder import ImageFolderSource
 
             return ImageFolderSource(section)
-        case sections.CsvSource() | sections.ParquetSource():
+        case source_sections.CsvSource() | source_sections.ParquetSource():
             from distkeras.data.sources.tabular import open_tabular
 
             return open_tabular(section)
-        case sections.TfdsSource():
+        case source_sections.TfdsSource():
             from distkeras.data.sources.tfds import TfdsSource
 
             return TfdsSource(section)
-        case sections.SyntheticSource():
+        case source_sections.SyntheticSource():
             from distkeras.data.sources.synthetic import SyntheticSource
 
             return SyntheticSource(section)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from distkeras.config.sections import ArraysSource as ArraysSection
+from distkeras.config.source_sections import ArraysSource as ArraysSection
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from distkeras.config.sections import CsvSource as CsvSection
+from distkeras.config.source_sections import CsvSource as CsvSection
 from distkeras.data.sources.columns import Table, choose_features
 from distkeras.errors import DataError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from distkeras.config.sections import ImageFolderSource as ImageFolderSection
+from distkeras.config.source_sections import ImageFolderSource as ImageFolderSection
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.image_header import ImageHeader, read_image_header
 from distkeras.errors import DataError

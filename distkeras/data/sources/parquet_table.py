@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distkeras.config.sections import ParquetSource as ParquetSection
+from distkeras.config.source_sections import ParquetSource as ParquetSection
 from distkeras.data.sources.columns import Table, choose_features
 from distkeras.errors import DataError
 

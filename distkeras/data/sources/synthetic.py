@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distkeras.config.sections import SyntheticSource as SyntheticSection
+from distkeras.config.source_sections import SyntheticSource as SyntheticSection
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source
 

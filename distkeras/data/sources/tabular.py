@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distkeras.config.sections import CsvSource as CsvSection
-from distkeras.config.sections import ParquetSource as ParquetSection
+from distkeras.config.source_sections import CsvSource as CsvSection
+from distkeras.config.source_sections import ParquetSource as ParquetSection
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.columns import feature_matrix, label_values
 from distkeras.data.sources.csv_table import read_csv

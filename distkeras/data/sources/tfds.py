@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from distkeras.config.sections import TfdsSource as TfdsSection
+from distkeras.config.source_sections import TfdsSource as TfdsSection
 from distkeras.data.sources.array_record import ArrayRecordFiles
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.tfrecord import TFRecordFiles

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distkeras.config import sections
+from distkeras.config import source_sections
 from distkeras.data.sources import open_source
 from distkeras.data.sources.base import Source
 
 
-def open_unlabelled(section: sections.Source, feature_names: Sequence[str] | None) -> Source:
+def open_unlabelled(section: source_sections.Source, feature_names: Sequence[str] | None) -> Source:
     """Opens a source whose labels may be missing; where they are not read, they are 0.
 
     Args:
@@ -20,15 +20,15 @@ def open_unlabelled(section: sections.Source, feature_names: Sequence[str] | Non
         DataError: If the data is missing, unreadable, or not what the section says.
     """
     match section:
-        case sections.ArraysSource():
+        case source_sections.ArraysSource():
             from distkeras.data.sources.arrays import open_arrays
 
             return open_arrays(section, labelled=False)
-        case sections.ImageFolderSource():
+        case source_sections.ImageFolderSource():
             from distkeras.data.sources.image_folder import ImageFolderSource
 
             return ImageFolderSource(section, labelled=False)
-        case sections.CsvSource() | sections.ParquetSource():
+        case source_sections.CsvSource() | source_sections.ParquetSource():
             from distkeras.data.sources.tabular import open_tabular
 
             return open_tabular(section, feature_names=feature_names, labelled=False)

@@ -12,7 +12,8 @@ from distkeras.config import Config, InvalidConfigError, config_from_mapping, lo
 from distkeras.config.documents import parse_document
 from distkeras.config.keys import all_keys
 from distkeras.config.overrides import Override, apply_overrides
-from distkeras.config.sections import CsvSource, SyntheticSource, TrainingSection
+from distkeras.config.sections import TrainingSection
+from distkeras.config.source_sections import CsvSource, SyntheticSource
 from distkeras.errors import ConfigError
 
 DIGITS = """\

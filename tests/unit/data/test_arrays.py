@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import ArraysSource as ArraysSection
+from distkeras.config.source_sections import ArraysSource as ArraysSection
 from distkeras.data.sources import arrays
 from distkeras.data.sources.arrays import ArraySource, open_arrays
 from distkeras.data.sources.base import Subset

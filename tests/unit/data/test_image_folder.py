@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from distkeras.config.sections import ImageFolderSource as Section
+from distkeras.config.source_sections import ImageFolderSource as Section
 from distkeras.data.bad_data import find_unreadable_example
 from distkeras.data.sources.image_folder import ImageFolderSource
 from distkeras.data.sources.image_header import read_image_header

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from distkeras.config import sections
+from distkeras.config import source_sections
 from distkeras.data.bad_data import check_class_labels
 from distkeras.data.sources import open_source
 from distkeras.data.sources.arrays import ArraySource
@@ -26,7 +26,7 @@ SHIPPED = ROOT / "configs" / "data"
 
 
 def opened(**keys: object) -> Source:
-    return open_source(TypeAdapter(sections.Source).validate_python(keys))
+    return open_source(TypeAdapter(source_sections.Source).validate_python(keys))
 
 
 def test_opens_arrays() -> None:
@@ -102,7 +102,7 @@ def test_the_data_room_imports_no_tensorflow_by_itself() -> None:
 def test_a_table_is_opened_without_tensorflow_datasets() -> None:
     assert importlib.util.find_spec("tensorflow_datasets") is not None
     code = (
-        "import sys; from pathlib import Path; from distkeras.config.sections import CsvSource\n"
+        "import sys; from pathlib import Path; from distkeras.config.source_sections import CsvSource\n"
         "from distkeras.data.sources import open_source\n"
         f"path = Path({str(SHIPPED / 'breast_cancer.csv')!r})\n"
         "open_source(CsvSource(kind='csv', path=path, label='diagnosis'))\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import ImageSection
+from distkeras.config.transform_sections import ImageSection
 from distkeras.data import pipeline
 from distkeras.data.batches import BatchPlan, Remainder, step_ids
 from distkeras.data.order import order_key, uniforms

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import ImageSection
-from distkeras.config.sections import SyntheticSource as SyntheticSection
+from distkeras.config.source_sections import SyntheticSource as SyntheticSection
+from distkeras.config.transform_sections import ImageSection
 from distkeras.data.pipeline import needs_tensorflow
 from distkeras.data.sources.arrays import ArraySource, open_arrays
 from distkeras.data.sources.base import Source, Subset
@@ -74,7 +74,7 @@ def test_arrays_are_what_tensorflow_reads(source: Source, needs: bool) -> None:
 
 
 def test_memory_mapped_arrays_are_read_without_tensorflow(tmp_path: Path) -> None:
-    from distkeras.config.sections import ArraysSource
+    from distkeras.config.source_sections import ArraysSource
 
     np.save(tmp_path / "x.npy", np.arange(80, dtype=np.float64).reshape(40, 2))
     np.save(tmp_path / "y.npy", np.arange(40))

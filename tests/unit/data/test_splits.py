@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distkeras.config.sections import CsvSource, DataSection, SplitSection, SyntheticSource
+from distkeras.config.sections import DataSection, SplitSection
+from distkeras.config.source_sections import CsvSource, SyntheticSource
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source
 from distkeras.data.splits import Splits, apportion, open_splits, split_source

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import SyntheticSource as SyntheticSection
+from distkeras.config.source_sections import SyntheticSource as SyntheticSection
 from distkeras.data.sources.synthetic import SyntheticSource
 
 

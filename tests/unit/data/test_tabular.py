@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import CsvSource, ParquetSource
+from distkeras.config.source_sections import CsvSource, ParquetSource
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.tabular import open_tabular
 from distkeras.errors import DataError

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from distkeras.config.sections import TfdsSource as Section
+from distkeras.config.source_sections import TfdsSource as Section
 from distkeras.data.bad_data import check_class_labels
 from distkeras.data.sources.tfds import TfdsSource
 from distkeras.errors import DataError

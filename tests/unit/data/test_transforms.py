@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import ImageSection
+from distkeras.config.transform_sections import ImageSection
 from distkeras.data.transforms import Augmentation, Flip, augmentation_from, crop_after_padding, flip, resize
 
 TYPES = ["uint8", "int32", "float32", "float16"]

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from distkeras.config.sections import (
+from distkeras.config.source_sections import (
     ArraysSource,
     CsvSource,
     ImageFolderSource,

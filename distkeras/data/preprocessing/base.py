@@ -1,0 +1,44 @@
+"""What is learnt from the training part of the data, and then done to every example's features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from distkeras.data.sources.base import Shape
+
+
+class Preprocessing(ABC):
+    """A function of features, made once from the training part and saved with the run.
+
+    The same one is applied when the run trains, evaluates and predicts, and it becomes part of an exported model.
+
+    Attributes:
+        feature_shape: Shape of one example's features after it.
+        feature_dtype: TensorFlow's name of their type after it.
+        feature_names: Names of the features along the last axis, where they have names.
+    """
+
+    feature_shape: Shape
+    feature_dtype: str
+    feature_names: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def __call__(self, features: Any) -> Any:
+        """Returns the features that the model gets; called while a TensorFlow graph is traced, and eagerly.
+
+        Args:
+            features: A batch of what the source reads, with a leading batch dimension.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Returns what was learnt, as JSON values: enough to make it again without the data."""
+
+    def keep(self, features: Any) -> Any:
+        """Returns which training examples are used, bool, shape (num_examples,); None: all.
+
+        Args:
+            features: All training examples' features, as NumPy arrays.
+        """
+        return None
