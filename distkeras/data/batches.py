@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from distkeras.data.order import Int64Array, order_key, permute
+from distkeras.data.order import Order
+from distkeras.data.permutation import Int64Array
 from distkeras.errors import DataError
 from distkeras.topology import Topology
 
@@ -170,31 +171,24 @@ class BatchIds:
     Attributes:
         ids: int64, shape (num_batches, longest_batch). A shorter batch is filled up with an id that can be
             read.
+        passes: int64, the same shape: which pass over the data each visit belongs to; see `order.Visits`.
         lengths: int64, shape (num_batches,): how many leading ids of each row are the batch.
-        epochs: int64, shape (num_batches,): the epoch of each batch.
     """
 
     ids: Int64Array
+    passes: Int64Array
     lengths: Int64Array
-    epochs: Int64Array
 
 
-def batch_ids(
-    plan: BatchPlan,
-    fingerprint: str,
-    seed: int,
-    shuffle: bool,
-    steps: range,
-    replicas: range,
-    num_replicas: int,
-) -> BatchIds:
+def batch_ids(plan: BatchPlan, order: Order, steps: range, replicas: range, num_replicas: int) -> BatchIds:
     """Returns exactly the example ids that some replicas read in some steps of a run.
+
+    Where the order is local, a step's ids are sorted before they are dealt out: each replica then reads from few of
+    the blocks that the step's examples lie in.
 
     Args:
         plan: The cut of an epoch into steps.
-        fingerprint: The source's.
-        seed: The run's seed.
-        shuffle: Whether each epoch has its own order; else examples come by id.
+        order: Which example stands where; of `plan.num_examples` positions.
         steps: Consecutive global steps, counted over epochs from 0.
         replicas: Global indices of the replicas.
         num_replicas: Replicas over all workers.
@@ -210,23 +204,40 @@ def batch_ids(
     epochs, steps_in_epoch = np.divmod(step.astype(np.int64), plan.steps_per_epoch)
     starts, lengths = plan.slices(steps_in_epoch, replica.astype(np.int64), num_replicas)
     places = np.arange(plan.longest_batch(num_replicas))
-    ids = (starts[:, np.newaxis] + np.where(places < lengths[:, np.newaxis], places, 0)) % plan.num_examples
-    if shuffle:
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-            key = order_key(fingerprint, seed, epoch)
-            ids[epochs == epoch] = permute(ids[epochs == epoch], plan.num_examples, key)
-    return BatchIds(ids, lengths, epochs)
+    positions = starts[:, np.newaxis] + np.where(places < lengths[:, np.newaxis], places, 0)
+    if order.is_local:
+        rows = np.repeat(np.arange(len(steps)), len(replicas))
+        columns = positions - (steps_in_epoch * plan.global_batch_size)[:, np.newaxis]
+        # A replica without examples begins behind the step's last one.
+        columns = np.minimum(columns, plan.examples_in_step(0) - 1)
+        ids, passes = (part[rows[:, np.newaxis], columns] for part in _sorted_steps(plan, order, steps))
+    else:
+        ids, passes = _visits(order, epochs, positions % plan.num_examples)
+    return BatchIds(ids, passes, lengths)
 
 
-def step_ids(
-    plan: BatchPlan,
-    fingerprint: str,
-    seed: int,
-    shuffle: bool,
-    step: int,
-    replica: int,
-    num_replicas: int,
-) -> Int64Array:
+def _sorted_steps(plan: BatchPlan, order: Order, steps: range) -> tuple[Int64Array, Int64Array]:
+    """Ids and passes of whole steps, each step's by id, shape (num_steps, largest step); the fill comes last."""
+    epochs, steps_in_epoch = np.divmod(np.array(steps, np.int64), plan.steps_per_epoch)
+    firsts, lengths = plan.slices(steps_in_epoch, np.zeros_like(steps_in_epoch), 1)
+    places = np.arange(plan.longest_batch(1))
+    is_filled = places >= lengths[:, np.newaxis]
+    positions = firsts[:, np.newaxis] + np.where(is_filled, 0, places)
+    ids, passes = _visits(order, epochs, positions % plan.num_examples)
+    by_id = np.argsort(np.where(is_filled, np.iinfo(np.int64).max, ids), axis=1, kind="stable")
+    return np.take_along_axis(ids, by_id, axis=1), np.take_along_axis(passes, by_id, axis=1)
+
+
+def _visits(order: Order, epochs: Int64Array, positions: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Ids and passes at positions, shape (num_rows, num_columns), where each row is of one epoch."""
+    ids, passes = np.empty_like(positions), np.empty_like(positions)
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1) if len(epochs) else ():
+        visits = order.visits(epoch, positions[epochs == epoch])
+        ids[epochs == epoch], passes[epochs == epoch] = visits.ids, visits.passes
+    return ids, passes
+
+
+def step_ids(plan: BatchPlan, order: Order, step: int, replica: int, num_replicas: int) -> Int64Array:
     """Returns the example ids that one replica reads in one step: one batch of `batch_ids`.
 
     Returns:
@@ -235,8 +246,7 @@ def step_ids(
     Raises:
         DataError: If there is no such step or replica.
     """
-    one_step, one_replica = range(step, step + 1), range(replica, replica + 1)
-    batches = batch_ids(plan, fingerprint, seed, shuffle, one_step, one_replica, num_replicas)
+    batches = batch_ids(plan, order, range(step, step + 1), range(replica, replica + 1), num_replicas)
     return batches.ids[0, : batches.lengths[0]]
 
 

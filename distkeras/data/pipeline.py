@@ -1,6 +1,6 @@
 """The order of the tf.data operations, from step numbers to batches, and why they stand in that order.
 
-    step numbers -> blocks of ids and draws -> read -> resize -> batch -> augment -> prefetch
+    step numbers -> blocks of ids and draws -> read -> batch -> finish -> augment -> prefetch
 
 1. Ids come first, a block of steps at a time. They are arithmetic in NumPy (`batches.py`), so a run resumes at
    any step at once, and Python is called once a block rather than once a batch.
@@ -8,9 +8,10 @@
    sharding is off: it would shard a second time.
 3. Reading is where time goes, so it runs in parallel. A source that reads many ids at once gets a whole
    block; one that reads a file or a record at a time gets ids one by one.
-4. Resizing comes before batching: images of different sizes do not stack.
-5. Augmentation works on batches: few vectorised operations rather than many small ones an example. Its random
-   numbers were drawn with the ids, from (seed, epoch, example id).
+4. Images are brought to one size as they are read: of different sizes they do not stack. Where a random part of an
+   image is wanted, only that part of a JPEG is decoded.
+5. What is learnt from the data, and augmentation, work on batches: few vectorised operations rather than many small
+   ones an example. Random numbers were drawn with the ids, from (seed, pass, example id).
 6. Prefetch is last, so that the next batches are made while the model trains.
 
 Parallel stages keep their order. All batches are made equally long, because stacking and slicing are cheapest
@@ -22,17 +23,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
-from distkeras.config.transform_sections import ImageSection
 from distkeras.data.batches import BatchPlan, batch_ids
+from distkeras.data.changes import RandomChanges
 from distkeras.data.lazy_tensorflow import tf
-from distkeras.data.order import order_key, uniforms
-from distkeras.data.sources.base import Shape, Source
-from distkeras.data.transforms import Augmentation, augmentation_from, resize
-from distkeras.errors import ConfigError, DataError
+from distkeras.data.order import ById, Order
+from distkeras.data.permutation import order_key, uniforms
+from distkeras.data.sources.base import Source
+from distkeras.errors import DataError
 from distkeras.topology import Topology
 
 # Blocks are so large that Python's share of a small batch is some microseconds, and so small that the blocks
@@ -42,29 +43,29 @@ MAX_STEPS_PER_BLOCK = 64
 # Training asks for steps without end; this many are as good.
 NO_END = 2**62
 
-InputShape = Shape | Mapping[str, Shape] | tuple[Shape, ...]
-
 
 def training_dataset(
     source: Source,
     plan: BatchPlan,
+    order: Order,
     topology: Topology,
     *,
     seed: int,
-    shuffle: bool,
     start_step: int,
-    image: ImageSection,
+    changes: RandomChanges | None = None,
+    ram_budget_bytes: int | None = None,
 ) -> tf.data.Dataset:
     """Returns this worker's batches from a step on, without end.
 
     Args:
-        source: The training examples.
-        plan: How an epoch is cut into steps; for `source.num_examples` examples.
+        source: The training examples, as the model sees them.
+        plan: How an epoch is cut into steps; for `order.num_examples` examples.
+        order: Which example stands where.
         topology: Whose batches.
-        seed: The run's seed.
-        shuffle: Whether each epoch has its own order.
+        seed: The run's seed, for random changes.
         start_step: Global step of the first batch, counted over epochs. Any step is reached at once.
-        image: What happens to images.
+        changes: Random changes to the examples; None: none.
+        ram_budget_bytes: Memory that reading ahead may take; None: as TensorFlow chooses, half of what is free.
 
     Returns:
         A dataset of (features, label[, sample_weight]), each the batch of one replica. They come step by
@@ -73,91 +74,36 @@ def training_dataset(
 
     Raises:
         DataError: If the plan was made for another number of examples, or there are fewer than replicas.
-        ConfigError: If images are to be changed and the examples are no images, or differ in size.
     """
     plan.check_replicas(topology.num_replicas)
-    if plan.num_examples != source.num_examples:
+    if plan.num_examples != order.num_examples:
         raise DataError(
-            f"The plan is for {plan.num_examples:,} examples; the source has {source.num_examples:,}.",
+            f"The plan is for {plan.num_examples:,} examples; the order has {order.num_examples:,}.",
             place=source.name,
         )
-    reading = _Reading(
-        source, plan, topology, image, input_shape(source, image), augmentation_from(image), seed, shuffle
-    )
-    batches = reading.batches(range(start_step, NO_END))
+    reading = _Reading(source, plan, order, topology, changes or RandomChanges(), seed)
+    batches = reading.batches(range(start_step, NO_END), ram_budget_bytes)
     return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
-def evaluation_dataset(
-    source: Source, topology: Topology, *, global_batch_size: int, image: ImageSection
-) -> tf.data.Dataset:
+def evaluation_dataset(source: Source, topology: Topology, *, global_batch_size: int) -> tf.data.Dataset:
     """Returns this worker's batches of one pass over a source: by id, each example exactly once.
 
     Args:
-        source: The examples.
+        source: The examples, as the model sees them.
         topology: Whose batches.
         global_batch_size: Examples of a step over all replicas; the last step has what is left.
-        image: What happens to images; random changes are left out.
 
     Returns:
         A dataset of (features, label[, sample_weight]), each the batch of one replica, step by step and
         within a step by replica. Every replica gets as many batches as the others; a batch may be empty. Its
         cardinality is known: steps x this worker's replicas.
-
-    Raises:
-        ConfigError: If images are to be resized and the examples are no images, or differ in size.
     """
     plan = BatchPlan(source.num_examples, global_batch_size, "partial")
-    reading = _Reading(
-        source, plan, topology, image, input_shape(source, image), Augmentation(), seed=0, shuffle=False
-    )
+    reading = _Reading(source, plan, ById(source.num_examples), topology, RandomChanges(), seed=0)
     num_batches = plan.steps_per_epoch * topology.num_local_replicas
-    batches = reading.batches(range(plan.steps_per_epoch))
+    batches = reading.batches(range(plan.steps_per_epoch), None)
     return batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-
-
-def input_shape(source: Source, image: ImageSection) -> Shape | Mapping[str, Shape] | tuple[Shape, ...]:
-    """Returns the shape of one example's features as the model sees them, in the structure of the features.
-
-    Raises:
-        ConfigError: If images are to be changed and the examples are no images, or differ in size.
-    """
-    shape = source.feature_shape
-    if _is_image(shape):
-        shape = (*(image.size or shape[:2]), shape[2])
-        if None in shape:
-            raise ConfigError(
-                "The images differ in size, and a batch needs one size.",
-                place="data.image.size",
-                remedy="set data.image.size to [height, width]",
-            )
-    elif image.size is not None or augmentation_from(image).num_draws:
-        raise ConfigError(
-            "data.image changes images, of shape (height, width, channels); these examples are none.",
-            place=source.name,
-            received=shape,
-            remedy="leave data.image out, or add an axis of channels to grey images",
-        )
-    return shape
-
-
-def needs_tensorflow(source: Source, image: ImageSection, *, training: bool) -> bool:
-    """Whether TensorFlow reads the examples or changes the images; without, `Source.read_arrays` is enough.
-
-    Args:
-        source: The examples.
-        image: What happens to images.
-        training: Whether random changes are made, too.
-    """
-    return (
-        source.needs_tensorflow
-        or image.size is not None
-        or (training and augmentation_from(image).num_draws > 0)
-    )
-
-
-def _is_image(shape: InputShape) -> TypeGuard[Shape]:
-    return isinstance(shape, tuple) and len(shape) == 3 and not any(isinstance(size, tuple) for size in shape)
 
 
 @dataclass(frozen=True)
@@ -166,14 +112,12 @@ class _Reading:
 
     source: Source
     plan: BatchPlan
+    order: Order
     topology: Topology
-    image: ImageSection
-    shape: InputShape
-    augmentation: Augmentation
+    changes: RandomChanges
     seed: int
-    shuffle: bool
 
-    def batches(self, steps: range) -> tf.data.Dataset:
+    def batches(self, steps: range, ram_budget_bytes: int | None) -> tf.data.Dataset:
         """The pipeline, in the order that the module's docstring explains."""
         blocks = self._blocks(steps)
         if self.source.granularity == "batch":
@@ -182,18 +126,20 @@ class _Reading:
             examples = blocks.map(self._flatten).unbatch()
             examples = examples.map(self._read_example, num_parallel_calls=tf.data.AUTOTUNE)
             batches = examples.batch(self._batch_length, drop_remainder=True)
-            batches = batches.map(self._augment_batch, num_parallel_calls=tf.data.AUTOTUNE)
+            batches = batches.map(self._finish_batch, num_parallel_calls=tf.data.AUTOTUNE)
         if not self._has_equal_batches:
             batches = batches.map(_cut)
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        if ram_budget_bytes is not None:
+            options.autotune.ram_budget = ram_budget_bytes
         return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def _blocks(self, steps: range) -> tf.data.Dataset:
         """Blocks of (ids, lengths[, draws]), a row a batch: step by step, and within a step by replica."""
         block_length = self._steps_per_block()
-        types = (tf.int64, tf.int64, tf.float32)[: 3 if self.augmentation.num_draws else 2]
+        types = (tf.int64, tf.int64, tf.float32)[: 3 if self.changes.num_draws else 2]
 
         def make_block(index: np.int64) -> tuple[np.ndarray, ...]:
             start = int(index) * block_length
@@ -204,35 +150,28 @@ class _Reading:
             ids.set_shape((None, self._batch_length))
             lengths.set_shape((None,))
             for numbers in draws:
-                numbers.set_shape((None, self._batch_length, self.augmentation.num_draws))
+                numbers.set_shape((None, self._batch_length, self.changes.num_draws))
             return ids, lengths, *draws
 
         return tf.data.Dataset.range(math.ceil(len(steps) / block_length)).map(block)
 
     def _ids_and_draws(self, steps: range) -> tuple[np.ndarray, ...]:
-        block = batch_ids(
-            self.plan,
-            self.source.fingerprint,
-            self.seed,
-            self.shuffle,
-            steps,
-            self.topology.local_replicas,
-            self.topology.num_replicas,
-        )
-        num_draws = self.augmentation.num_draws
+        topology, num_draws = self.topology, self.changes.num_draws
+        block = batch_ids(self.plan, self.order, steps, topology.local_replicas, topology.num_replicas)
         if not num_draws:
             # Rather nothing than an array without elements: `unbatch` on such a tensor corrupts memory
             # (TensorFlow 2.21: Dataset.range(1000).map(lambda _: tf.zeros([64, 0])).unbatch() crashes).
             return block.ids, block.lengths
         draws = np.empty((*block.ids.shape, num_draws), np.float32)
-        for epoch in np.unique(block.epochs).tolist():
-            key = order_key(f"augmentation/{self.source.fingerprint}", self.seed, epoch)
-            draws[block.epochs == epoch] = uniforms(key, block.ids[block.epochs == epoch], num_draws)
+        for one in np.unique(block.passes).tolist():
+            key = order_key(f"augmentation/{self.source.fingerprint}", self.seed, one)
+            chosen = block.passes == one
+            draws[chosen] = uniforms(key, block.ids[chosen], num_draws)
         return block.ids, block.lengths, draws
 
     def _read_block(self, ids: tf.Tensor, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
         flat_ids, _, *flat_draws = self._flatten(ids, lengths, *draws)
-        example = self._augment(self._resize(self.source.read(flat_ids)), *flat_draws)
+        example = self._finish(self.source.read(flat_ids), *flat_draws)
 
         def into_rows(part: tf.Tensor) -> tf.Tensor:
             rows = tf.reshape(part, tf.concat([[-1, self._batch_length], tf.shape(part)[1:]], axis=0))
@@ -244,29 +183,20 @@ class _Reading:
 
     def _flatten(self, ids: tf.Tensor, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """A row an example: (ids, lengths of their batches[, draws])."""
-        flat_draws = [tf.reshape(numbers, [-1, self.augmentation.num_draws]) for numbers in draws]
+        flat_draws = [tf.reshape(numbers, [-1, self.changes.num_draws]) for numbers in draws]
         return tf.reshape(ids, [-1]), tf.repeat(lengths, self._batch_length), *flat_draws
 
     def _read_example(self, example_id: tf.Tensor, length: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
-        return self._resize(self.source.read(example_id)), length, *draws
+        return self.changes.read(self.source, example_id, *draws), length, *draws
 
-    def _augment_batch(self, example: Any, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
-        example = self._augment(example, *draws)
+    def _finish_batch(self, example: Any, lengths: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
+        example = self._finish(example, *draws)
         return example if self._has_equal_batches else (example, lengths[0])
 
-    def _resize(self, example: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not _is_image(self.shape):
-            return example
-        images = example[0]
-        if self.image.size is not None:
-            images = resize(images, self.image.size)
-        # Decoders do not know sizes before they run; the model needs them when it is built.
-        return tf.ensure_shape(images, (*images.shape[:-3], *self.shape)), *example[1:]
-
-    def _augment(self, example: tuple[Any, ...], *draws: tf.Tensor) -> tuple[Any, ...]:
-        if not draws:
-            return example
-        return self.augmentation(example[0], *draws), *example[1:]
+    def _finish(self, example: tuple[Any, ...], *draws: tf.Tensor) -> tuple[Any, ...]:
+        features, *rest = example
+        features = _shaped(self.source.finish(features), self.source.feature_shape)
+        return self.changes.apply(self.source, (features, *rest), *draws)
 
     @property
     def _batch_length(self) -> int:
@@ -281,6 +211,15 @@ class _Reading:
         read_at_once = _num_values(self.source.feature_shape) if self.source.granularity == "batch" else 1
         step_values = self._batch_length * self.topology.num_local_replicas * read_at_once
         return max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_VALUES // step_values))
+
+
+def _shaped(features: Any, shape: Any) -> Any:
+    """Decoders do not know shapes before they run; the model needs them when it is built."""
+    if isinstance(features, Mapping):
+        return {name: _shaped(part, shape[name]) for name, part in features.items()}
+    if isinstance(features, tuple):
+        return tuple(map(_shaped, features, shape))
+    return tf.ensure_shape(features, (None, *shape))
 
 
 def _cut(example: tuple[Any, ...], length: tf.Tensor) -> tuple[Any, ...]:

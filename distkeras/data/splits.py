@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from distkeras.config import source_sections
 from distkeras.config.sections import DataSection, SplitSection
-from distkeras.data.order import global_order
+from distkeras.data.apportioning import FloatArray, apportion
+from distkeras.data.column_splits import split_by_group, split_by_time
+from distkeras.data.permutation import global_order
 from distkeras.data.sources import open_source
 from distkeras.data.sources.base import Source, Subset
 from distkeras.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,25 +41,21 @@ def open_splits(section: DataSection) -> Splits:
     Raises:
         DataError: As `open_source` and `split_source`, or if the sources differ in classes or columns.
     """
-    source = open_source(section.source)
-    shares = SplitSection(
-        method=section.split.method,
-        validation=section.split.validation if section.validation is None else 0.0,
-        test=section.split.test if section.test is None else 0.0,
-        seed=section.split.seed,
-    )
-    splits = split_source(source, shares)
+    source = open_source(section.source, raw_columns=section.tabular is not None)
+    own = {part: 0.0 for part in ("validation", "test") if getattr(section, part) is not None}
+    splits = split_source(source, section.split.model_copy(update=own))
     return Splits(
         train=splits.train,
-        validation=_open_own("validation", section.validation, source) or splits.validation,
-        test=_open_own("test", section.test, source) or splits.test,
+        validation=_open_own("validation", section, source) or splits.validation,
+        test=_open_own("test", section, source) or splits.test,
     )
 
 
-def _open_own(part: str, section: source_sections.Source | None, source: Source) -> Source | None:
-    if section is None:
+def _open_own(part: Literal["validation", "test"], section: DataSection, source: Source) -> Source | None:
+    own_section: source_sections.Source | None = getattr(section, part)
+    if own_section is None:
         return None
-    own = open_source(section)
+    own = open_source(own_section, raw_columns=section.tabular is not None, like=source)
     # Class indices are positions in sorted names, and features are positions of columns: with other names the
     # same number would mean something else, and nothing would fail.
     for what in ("class_names", "feature_names"):
@@ -75,11 +73,12 @@ def split_source(source: Source, section: SplitSection) -> Splits:
     """Splits a source into disjoint parts that together are the whole.
 
     The parts follow from the split's seed and the source's fingerprint alone. Sizes are exact to rounding:
-    each part's, and with `stratified` each class's in each part. A part keeps the source's order of examples.
+    each part's, and with `stratified` each class's in each part; `group` and `time` come as near to the shares as
+    groups and equal moments allow. A part keeps the source's order of examples.
 
     Raises:
-        ConfigError: If nothing is left to train on.
-        DataError: If a part would be empty, or the labels cannot be stratified.
+        ConfigError: If nothing is left to train on, or the method needs a column.
+        DataError: If a part would be empty, the labels cannot be stratified, or the column is not what it must be.
     """
     shares = np.array([1 - section.validation - section.test, section.validation, section.test])
     if shares[0] <= 0:
@@ -91,16 +90,35 @@ def split_source(source: Source, section: SplitSection) -> Splits:
         )
     if shares[0] == 1:
         return Splits(source, None, None)
-    order = global_order(f"split/{source.fingerprint}", section.seed, 0, source.num_examples)
-    if section.method == "stratified":
-        parts = _stratified(order, _class_labels(source), shares, source)
-    else:
-        parts = _slices(order, apportion(source.num_examples, shares, np.zeros(len(shares))))
+    parts = _ids_of_parts(source, section, shares)
     return Splits(
         _part(source, "train", parts[0]),
         _part(source, "validation", parts[1]) if section.validation else None,
         _part(source, "test", parts[2]) if section.test else None,
     )
+
+
+def _ids_of_parts(source: Source, section: SplitSection, shares: FloatArray) -> list[Int64Array]:
+    match section.method:
+        case "group":
+            return split_by_group(source, _column(section), shares, section.seed)
+        case "time":
+            return split_by_time(source, _column(section), shares)
+        case "random" | "stratified":
+            order = global_order(f"split/{source.fingerprint}", section.seed, 0, source.num_examples)
+            if section.method == "stratified":
+                return _stratified(order, _class_labels(source), shares, source)
+            return _slices(order, apportion(source.num_examples, shares, np.zeros(len(shares))))
+
+
+def _column(section: SplitSection) -> str:
+    if section.column is None:
+        raise ConfigError(
+            f"A split by {section.method} goes by a column.",
+            place="data.split.column",
+            remedy="name a column of the table as data.split.column, or set data.split.method: random",
+        )
+    return section.column
 
 
 def _part(source: Source, name: str, ids: Int64Array) -> Source:
@@ -111,26 +129,6 @@ def _part(source: Source, name: str, ids: Int64Array) -> Source:
             remedy=f"Give more data, or another share as data.split.{'test' if name == 'train' else name}.",
         )
     return Subset(source, np.sort(ids), name=f"{source.name} ({name})")
-
-
-def apportion(total: int, shares: FloatArray, owed: FloatArray) -> Int64Array:
-    """Divides a whole number by shares, by the method of largest remainders.
-
-    Args:
-        total: What the counts sum to.
-        shares: Shape (num_parts,), with the sum 1.
-        owed: What earlier roundings took from each part; it counts towards the remainders.
-
-    Returns:
-        Counts, each `total * share` rounded down or up; of equal remainders the first part's is rounded up.
-    """
-    # Without rounding first, 100 * (1 - 0.7 - 0.2) is a little more than 10 and might be rounded up to 11.
-    targets = np.round(total * shares, 9)
-    counts = np.floor(targets).astype(np.int64)
-    remainders = targets - counts
-    largest = np.argsort(-np.where(remainders > 0, remainders + owed, -np.inf), kind="stable")
-    counts[largest[: total - counts.sum()]] += 1
-    return counts
 
 
 def _slices(ids: Int64Array, counts: Int64Array) -> list[Int64Array]:

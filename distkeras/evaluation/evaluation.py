@@ -40,8 +40,8 @@ def evaluate(trained: Trained, experiment: Experiment, split: str = "test") -> d
         )
     config = experiment.config
     batch_size = config.training.global_batch_size
-    metrics = compute_metrics(trained, source, global_batch_size=batch_size, input=config.data)
-    outputs = predict(trained, source, global_batch_size=batch_size, input=config.data)
+    metrics = compute_metrics(trained, source, global_batch_size=batch_size)
+    outputs = predict(trained, source, global_batch_size=batch_size)
     labels = source.labels()
     task = experiment.task
     if task.is_classification:

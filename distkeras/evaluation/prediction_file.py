@@ -12,9 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from distkeras.config import source_sections
-from distkeras.data.pipeline import input_shape
+from distkeras.data.sources import open_source
 from distkeras.data.sources.base import Source
-from distkeras.data.sources.unlabelled import open_unlabelled
 from distkeras.errors import DataError, ResourceError
 from distkeras.evaluation.loading import OpenedRun
 from distkeras.evaluation.predicting import predict
@@ -28,8 +27,11 @@ def predict_source(opened: OpenedRun, section: source_sections.Source) -> tuple[
         DataError: If the data is missing, unreadable, or of another shape than the model was trained on.
         ConfigError: If images must be resized and the run does not say to which size.
     """
-    trained_on, config = opened.experiment.splits.train, opened.config
-    source = open_unlabelled(section, trained_on.feature_names)
+    config = opened.config
+    preparation = opened.experiment.preparation
+    raw_columns = config.data.tabular is not None
+    source = open_source(section, labelled=False, raw_columns=raw_columns, like=preparation.source)
+    source = preparation.apply(source)
     _check_fits(source, opened)
     opened.progress.announce(f"predicting {source.num_examples:,} examples")
     with opened.trained.placement.explained(TrainingData(source, None, config.data), config):
@@ -37,7 +39,6 @@ def predict_source(opened: OpenedRun, section: source_sections.Source) -> tuple[
             opened.trained,
             source,
             global_batch_size=config.training.global_batch_size,
-            input=config.data,
         )
     return source, outputs
 
@@ -66,8 +67,8 @@ def write_predictions(path: Path, source: Source, columns: dict[str, np.ndarray]
 
 
 def _check_fits(source: Source, opened: OpenedRun) -> None:
-    trained_on, image = opened.experiment.splits.train, opened.config.data.image
-    expected, received = input_shape(trained_on, image), input_shape(source, image)
+    trained_on = opened.experiment.splits.train
+    expected, received = trained_on.feature_shape, source.feature_shape
     if received != expected:
         raise DataError(
             f"The model was trained on examples of shape {expected}.",

@@ -72,6 +72,11 @@ class RunDirectory:
         return self.path / "logs"
 
     @property
+    def preprocessing_path(self) -> Path:
+        """What was learnt of the training data before training: vocabularies, means, categories."""
+        return self.path / "preprocessing.json"
+
+    @property
     def stop_path(self) -> Path:
         """Asks the workers to stop, where it exists: it holds a signal's number."""
         return self.path / "stop"
@@ -145,6 +150,14 @@ class RunDirectory:
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Writes env.json."""
         write_json(self.environment_path, environment)
+
+    def read_preprocessing(self) -> dict[str, Any] | None:
+        """Reads preprocessing.json, what was learnt of the training data; None where nothing was yet."""
+        return _read_if_there(self.preprocessing_path)
+
+    def write_preprocessing(self, learnt: dict[str, Any]) -> None:
+        """Writes preprocessing.json."""
+        write_json(self.preprocessing_path, learnt)
 
     def read_evaluation(self) -> dict[str, Any] | None:
         """Reads evaluation.json; None where the run was not evaluated yet."""

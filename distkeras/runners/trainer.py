@@ -11,11 +11,14 @@ from typing import Any, Literal, cast
 import keras
 import numpy as np
 
+from distkeras.config.sections import InputSection
 from distkeras.config.settings import settings_from_mapping
+from distkeras.data.preparation import mixes_labels, prepare, with_mixable_labels
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError
 from distkeras.observability.run import Run
+from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.local import current_console, local_run
 from distkeras.training.feeding import TrainingData
 from distkeras.training.session import Trained
@@ -96,7 +99,9 @@ class Trainer:
         """
         with local_run(self.settings, self._digest(), console=current_console()) as local:
             placement = local.place()  # before the data: its first tensor would fix the devices
-            data = TrainingData(_source(train, "train"), _optional_source(validation), self.input)
+            data = _prepared(
+                _source(train, "train"), _optional_source(validation), self.input, local.directory
+            )
             self.trained = local.train(_checked(build_model), data, placement, callbacks)
             placement.give_back(self.trained.model)
             return Run(local.directory)
@@ -120,6 +125,25 @@ def _refuse_compiled(settings: Mapping[str, Any]) -> None:
             received=settings[compiled[0]],
             remedy="leave the setting out, and give it to model.compile or to the optimizer",
         )
+
+
+def _prepared(
+    train: Source, validation: Source | None, input: InputSection, directory: RunDirectory
+) -> TrainingData:
+    """Returns the data as the model sees it; what it is learnt from the training part is kept with the run."""
+    preparation = prepare(input, train, directory.read_preprocessing())
+    directory.write_preprocessing(preparation.state())
+    num_classes = int(train.labels().max()) + 1 if mixes_labels(input.image) else 0
+
+    def finished(source: Source) -> Source:
+        return with_mixable_labels(source, input.image, num_classes)
+
+    return TrainingData(
+        finished(preparation.apply_to_training(train)),
+        validation and finished(preparation.apply(validation)),
+        input,
+        preparation.changes(),
+    )
 
 
 def _optional_source(data: Data | None) -> Source | None:

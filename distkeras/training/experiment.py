@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from distkeras.config.sections import Config
 from distkeras.data.bad_data import check_class_labels
-from distkeras.data.pipeline import evaluation_dataset, input_shape, needs_tensorflow
+from distkeras.data.pipeline import evaluation_dataset
+from distkeras.data.preparation import Preparation, State, mixes_labels, prepare, with_mixable_labels
 from distkeras.data.sources.base import Source
 from distkeras.data.splits import Splits, open_splits
 from distkeras.errors import ConfigError
@@ -23,6 +24,8 @@ from distkeras.training.compiling import compile_model
 from distkeras.training.feeding import TrainingData
 
 ADAPT_BATCH_SIZE = 1024
+# Its name in the saved state.
+_MOMENTS = "normalize"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class Experiment:
 
     Attributes:
         config: The config.
-        splits: Training, validation and test data.
+        splits: Training, validation and test data, as the model sees them.
         task: What the model is for.
+        preparation: What makes new data like them.
         moments: Mean and variance of each training feature, shape (num_features,); None unless data.normalize
             is `standard`.
     """
@@ -40,17 +44,27 @@ class Experiment:
     config: Config
     splits: Splits
     task: Task
+    preparation: Preparation
     moments: tuple[np.ndarray, np.ndarray] | None
 
     @property
     def data(self) -> TrainingData:
         """What the model is trained on."""
-        return TrainingData(self.splits.train, self.splits.validation, self.config.data)
+        changes = self.preparation.changes()
+        return TrainingData(self.splits.train, self.splits.validation, self.config.data, changes)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what was learnt of the training part, as JSON values: it is kept with the run."""
+        state = self.preparation.state()
+        if self.moments is not None:
+            mean, variance = self.moments
+            state[_MOMENTS] = {"mean": mean.tolist(), "variance": variance.tolist()}
+        return state
 
     def build_model(self) -> keras.Model:
         """Returns a new compiled model; call it under the strategy and the precision it is trained with."""
         config = self.config
-        shape = input_shape(self.splits.train, config.data.image)
+        shape: Any = self.splits.train.feature_shape
         if self.task.needs_images and len(shape) != 3:
             raise ConfigError(
                 "This task needs images of shape (height, width, channels).",
@@ -105,31 +119,51 @@ class Experiment:
                 mean, variance = self.moments
                 return keras.layers.Normalization(mean=mean, variance=variance)(inputs)
             case _:
-                is_float = keras.backend.is_float_dtype(inputs.dtype) or ":" in self.config.model.builder
-                return inputs if is_float else keras.ops.cast(inputs, "float32")
+                # Token ids stay whole numbers: an embedding looks them up.
+                is_left = self.preparation.makes_tokens or ":" in self.config.model.builder
+                is_float = keras.backend.is_float_dtype(inputs.dtype)
+                return inputs if is_float or is_left else keras.ops.cast(inputs, "float32")
 
 
-def open_experiment(config: Config) -> Experiment:
+def open_experiment(config: Config, state: State | None = None) -> Experiment:
     """Opens the data of a config and checks it against the task, before anything is built.
+
+    Args:
+        config: The config.
+        state: What an earlier attempt learnt of the data, `Experiment.state`; None: learn it now.
 
     Raises:
         DataError: If data is missing, unreadable or not what the task needs.
+        ConfigError: If what happens to the data does not fit it.
     """
     splits = open_splits(config.data)
     task = make_task(config.task, splits.train.labels(), splits.train.class_names, splits.train.name)
     for source in (splits.train, splits.validation, splits.test):
         if source is not None and task.is_classification:
             check_class_labels(source, task.num_outputs)
-    moments = _moments(splits.train, config) if config.data.normalize == "standard" else None
-    return Experiment(config, splits, task, moments)
+    preparation = prepare(config.data, splits.train, state)
+    image, num_outputs = config.data.image, task.num_outputs
+    if mixes_labels(image):
+        task = replace(task, loss="categorical_crossentropy")
+
+    def finished(source: Source | None) -> Source | None:
+        return source and with_mixable_labels(preparation.apply(source), image, num_outputs)
+
+    train = with_mixable_labels(preparation.apply_to_training(splits.train), image, num_outputs)
+    prepared = Splits(train, finished(splits.validation), finished(splits.test))
+    moments = _moments(train, state) if config.data.normalize == "standard" else None
+    return Experiment(config, prepared, task, preparation, moments)
 
 
-def _moments(source: Source, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def _moments(source: Source, state: State | None) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and variance over everything but the last axis, float32, shape (num_features,).
 
     Sums are shifted by the first batch's mean: without it the variance of large, close numbers is rounding error.
     """
-    rows = _rows(source, config)
+    if state is not None and _MOMENTS in state:
+        mean, variance = (np.array(state[_MOMENTS][name], np.float32) for name in ("mean", "variance"))
+        return mean, variance
+    rows = _rows(source)
     first = next(rows)
     shift = first.mean(axis=0)
     count, total, squares = 0, np.zeros_like(shift), np.zeros_like(shift)
@@ -141,16 +175,14 @@ def _moments(source: Source, config: Config) -> tuple[np.ndarray, np.ndarray]:
     return (mean + shift).astype(np.float32), np.maximum(squares / count - mean**2, 0).astype(np.float32)
 
 
-def _rows(source: Source, config: Config) -> Iterator[np.ndarray]:
-    for features in _features(source, config):
+def _rows(source: Source) -> Iterator[np.ndarray]:
+    for features in _features(source):
         yield features.reshape(-1, features.shape[-1]).astype(np.float64)
 
 
-def _features(source: Source, config: Config) -> Iterator[np.ndarray]:
-    if needs_tensorflow(source, config.data.image, training=False):
-        batches = evaluation_dataset(
-            source, Topology(), global_batch_size=ADAPT_BATCH_SIZE, image=config.data.image
-        )
+def _features(source: Source) -> Iterator[np.ndarray]:
+    if source.needs_tensorflow:
+        batches = evaluation_dataset(source, Topology(), global_batch_size=ADAPT_BATCH_SIZE)
         yield from (features for features, *_ in batches.as_numpy_iterator())
         return
     for start in range(0, source.num_examples, ADAPT_BATCH_SIZE):

@@ -9,9 +9,12 @@ from typing import Any
 
 from distkeras.config.sections import InputSection, RunSettings
 from distkeras.data.batches import BatchPlan
+from distkeras.data.changes import RandomChanges
 from distkeras.data.lazy_tensorflow import tf
+from distkeras.data.order import Order
 from distkeras.data.pipeline import training_dataset
 from distkeras.data.sources.base import Source
+from distkeras.data.training_order import training_order
 from distkeras.errors import DataError
 from distkeras.topology import Topology
 
@@ -21,14 +24,16 @@ class TrainingData:
     """What a model is trained on.
 
     Attributes:
-        train: The training examples.
-        validation: Examples that are evaluated after each epoch, or None.
+        train: The training examples, as the model sees them.
+        validation: Examples that are evaluated after each epoch, or None; likewise.
         input: How examples become batches.
+        changes: Random changes to the training examples.
     """
 
     train: Source
     validation: Source | None = None
     input: InputSection = field(default_factory=InputSection)
+    changes: RandomChanges = field(default_factory=RandomChanges)
 
     def facts(self) -> dict[str, Any]:
         """Returns what the run's manifest says of the data."""
@@ -39,7 +44,13 @@ class TrainingData:
 
 def batch_plan(settings: RunSettings, data: TrainingData) -> BatchPlan:
     """Returns how an epoch of the training data is cut into steps."""
-    return BatchPlan(data.train.num_examples, settings.training.global_batch_size, data.input.remainder)
+    order = order_of(settings, data)
+    return BatchPlan(order.num_examples, settings.training.global_batch_size, data.input.remainder)
+
+
+def order_of(settings: RunSettings, data: TrainingData) -> Order:
+    """Returns which training example stands where in which epoch."""
+    return training_order(data.train, data.input, settings.seed)
 
 
 def training_batches(
@@ -49,11 +60,12 @@ def training_batches(
     batches = training_dataset(
         data.train,
         plan,
+        order_of(settings, data),
         topology,
         seed=settings.seed,
-        shuffle=data.input.shuffle,
         start_step=start_step,
-        image=data.input.image,
+        changes=data.changes,
+        ram_budget_bytes=data.input.ram_budget_bytes,
     )
     weights = settings.training.class_weight
     return batches if weights is None else batches.map(partial(_with_class_weight, weights))
@@ -61,15 +73,18 @@ def training_batches(
 
 def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, *sample_weight: Any) -> Any:
     """Multiplies each example's weight by its class's; classes that are not named have weight 1, as in Keras."""
-    table = tf.ones(max(weights) + 1)
-    table = tf.tensor_scatter_nd_update(table, [[index] for index in weights], list(weights.values()))
     is_one_hot = label.shape.rank == 2 and label.shape[1] > 1
-    index = tf.argmax(label, axis=1) if is_one_hot else tf.cast(tf.reshape(label, [-1]), tf.int64)
-    weight = tf.where(index <= max(weights), tf.gather(table, tf.minimum(index, max(weights))), 1.0)
+    num_classes = label.shape[1] if is_one_hot else max(weights) + 1
+    table = tf.constant([weights.get(index, 1.0) for index in range(num_classes)])
+    if is_one_hot:  # or mixed: each class's weight by its share
+        weight = tf.linalg.matvec(tf.cast(label, table.dtype), table)
+    else:
+        index = tf.cast(tf.reshape(label, [-1]), tf.int64)
+        weight = tf.where(index < num_classes, tf.gather(table, tf.minimum(index, num_classes - 1)), 1.0)
     return features, label, weight * sample_weight[0] if sample_weight else weight
 
 
-def require_same_kind(data: TrainingData, kind_of: Callable[[Source, InputSection], Any]) -> None:
+def require_same_kind(data: TrainingData, kind_of: Callable[[Source], Any]) -> None:
     """Validation examples of another shape would be found out after a whole epoch.
 
     Args:
@@ -81,7 +96,7 @@ def require_same_kind(data: TrainingData, kind_of: Callable[[Source, InputSectio
     """
     if data.validation is None:
         return
-    train, validation = kind_of(data.train, data.input), kind_of(data.validation, data.input)
+    train, validation = kind_of(data.train), kind_of(data.validation)
     if train != validation:
         raise DataError(
             "The validation examples are of another shape or type than the training examples.",

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from distkeras.config.sections import InputSection, RunSettings
+from distkeras.config.sections import RunSettings
 from distkeras.data.batches import BatchPlan
 from distkeras.data.sources.base import Source
 from distkeras.observability.timers import StepTimer
@@ -127,7 +127,7 @@ class Placement(ABC):
         """Says, around a block, what the engine's own errors mean for the run."""
 
     @abstractmethod
-    def kind_of(self, source: Source, input: InputSection) -> Any:
+    def kind_of(self, source: Source) -> Any:
         """Returns type and shape of one example's features and label, in their structure."""
 
     @abstractmethod
@@ -145,13 +145,9 @@ class Placement(ABC):
         """Lets Keras's own `fit` and `evaluate` run a model that was trained here."""
 
     @abstractmethod
-    def evaluate(
-        self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
-    ) -> Mapping[str, Any]:
+    def evaluate(self, model: keras.Model, source: Source, *, global_batch_size: int) -> Mapping[str, Any]:
         """Returns loss and metrics over every example exactly once. Collective."""
 
     @abstractmethod
-    def predict(
-        self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
-    ) -> Any:
+    def predict(self, model: keras.Model, source: Source, *, global_batch_size: int) -> Any:
         """Returns the model's output for each example, in the source's order. Collective."""

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distkeras.config.sections import InputSection
 from distkeras.data.batches import BatchPlan, batch_ids
+from distkeras.data.order import ById
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.sources.base import Source
 from distkeras.distribution.collectives import Collectives
@@ -25,11 +25,9 @@ from distkeras.training.totals import totals
 STEPS_PER_CALL = 100
 
 
-def evaluation_batches(
-    source: Source, global_batch_size: int, input: InputSection, topology: Topology
-) -> Validation:
+def evaluation_batches(source: Source, global_batch_size: int, topology: Topology) -> Validation:
     """Returns a source's batches for `evaluate` and `predict`: in order, each example exactly once a pass."""
-    batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size, image=input.image)
+    batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size)
     num_steps = int(batches.cardinality()) // topology.num_local_replicas
     return Validation(batches.repeat(), num_steps)
 
@@ -70,7 +68,7 @@ def _ids_of_worker(source: Source, global_batch_size: int, rank: int, world_size
     """Returns the examples that one worker evaluates, in its order."""
     plan = BatchPlan(source.num_examples, global_batch_size, "partial")
     steps, replicas = range(plan.steps_per_epoch), range(rank, rank + 1)
-    batches = batch_ids(plan, source.fingerprint, 0, False, steps, replicas, world_size)
+    batches = batch_ids(plan, ById(source.num_examples), steps, replicas, world_size)
     return batches.ids[np.arange(batches.ids.shape[1]) < batches.lengths[:, np.newaxis]]
 
 

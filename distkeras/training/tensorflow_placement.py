@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distkeras.config.sections import InputSection, OuterStepsSection, RunSettings
+from distkeras.config.sections import OuterStepsSection, RunSettings
 from distkeras.data.bad_data import find_unreadable_example
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.sources.base import Source
@@ -59,8 +59,8 @@ class TensorFlowPlacement(Placement):
                 raise
             raise found from error
 
-    def kind_of(self, source: Source, input: InputSection) -> Any:
-        spec: Any = _element_spec(source, input)
+    def kind_of(self, source: Source) -> Any:
+        spec: Any = _element_spec(source)
         return tf.nest.map_structure(lambda leaf: (leaf.dtype.name, *leaf.shape[1:]), spec[:2])
 
     def build(
@@ -89,16 +89,12 @@ class TensorFlowPlacement(Placement):
         model.steps_per_execution = 1
         give_to_keras(model, self.strategy)
 
-    def evaluate(
-        self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
-    ) -> Mapping[str, Any]:
-        batches = evaluation_batches(source, global_batch_size, input, self.topology)
+    def evaluate(self, model: keras.Model, source: Source, *, global_batch_size: int) -> Mapping[str, Any]:
+        batches = evaluation_batches(source, global_batch_size, self.topology)
         return tensorflow_evaluation.evaluate(model, self.strategy, batches)
 
-    def predict(
-        self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
-    ) -> Any:
-        batches = evaluation_batches(source, global_batch_size, input, self.topology)
+    def predict(self, model: keras.Model, source: Source, *, global_batch_size: int) -> Any:
+        batches = evaluation_batches(source, global_batch_size, self.topology)
         return tensorflow_evaluation.predict(model, self.strategy, source, batches, global_batch_size)
 
 
@@ -137,7 +133,7 @@ class TensorFlowEngine(Engine):
     def fit(self, plan: FitPlan, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         settings, data, topology = plan.settings, plan.data, self._placement.topology
         steps, size = settings.training.steps_per_execution, settings.training.global_batch_size
-        validation = data.validation and evaluation_batches(data.validation, size, data.input, topology)
+        validation = data.validation and evaluation_batches(data.validation, size, topology)
         loop = TrainingLoop(
             model=self._model,
             strategy=self._strategy,
@@ -220,7 +216,7 @@ def make_variables(model: keras.Model, data: TrainingData, num_replicas: int) ->
     Raises:
         ConfigError: If several replicas would have to make variables while they train.
     """
-    batch = _element_spec(data.train, data.input)
+    batch = _element_spec(data.train)
     has_own_step = type(model).train_step is not keras.Model.train_step
     if not has_own_step or all(layer.built for layer in model._flatten_layers()):
         model._symbolic_build(data_batch=batch)
@@ -248,8 +244,8 @@ def uses_xla(settings: RunSettings, placement: Placement) -> bool:
     return placement.on_gpu and placement.topology.num_local_replicas == 1
 
 
-def _element_spec(source: Source, input: InputSection) -> Any:
-    return evaluation_dataset(source, Topology(), global_batch_size=1, image=input.image).element_spec
+def _element_spec(source: Source) -> Any:
+    return evaluation_dataset(source, Topology(), global_batch_size=1).element_spec
 
 
 def _exhausted(error: tf.errors.ResourceExhaustedError, settings: RunSettings) -> ResourceError:

@@ -7,7 +7,7 @@ uses nothing of this package but the batches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,7 +137,6 @@ class _Rung:
     def trained(self, worker: Worker | None) -> Trace:
         """Trains with distkeras's own loop."""
         from distkeras.training.experiment import open_experiment
-        from distkeras.training.feeding import TrainingData
         from distkeras.training.session import place, train
 
         placement = place(self.config, worker)
@@ -153,7 +152,7 @@ class _Rung:
         train(
             self.config,
             build,
-            TrainingData(experiment.data.train, None, experiment.data.input),
+            replace(experiment.data, validation=None),
             placement=placement,
             run=self.directory,
             saved=None,

@@ -26,11 +26,13 @@ def write_ids(case: Case, folder: Path) -> None:
     from parity_worker import source
 
     from distkeras.data.batches import BatchPlan, step_ids
+    from distkeras.data.order import Shuffled
 
     examples = source(case, "train")
     plan = BatchPlan(case.num_examples, case.global_batch_size, case.remainder)
+    order = Shuffled(case.num_examples, examples.fingerprint, SEED)
     steps = range(plan.steps_per_epoch * case.epochs)
-    ids = {f"{step:05d}": step_ids(plan, examples.fingerprint, SEED, True, step, 0, 1) for step in steps}
+    ids = {f"{step:05d}": step_ids(plan, order, step, 0, 1) for step in steps}
     np.savez(folder / f"{case.name}.npz", **ids)
 
 

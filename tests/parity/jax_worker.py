@@ -221,7 +221,7 @@ def trained(name: str, folder: Path, placement: Any) -> dict[str, Any]:
         )
     writer.close()
     rows = directory.read_metrics()
-    batch = {"global_batch_size": BATCH, "input": input_section}
+    batch = {"global_batch_size": BATCH}
     evaluation = compute_metrics(result, data.validation, **batch)
     outputs = keras.tree.flatten(predict(result, data.validation, **batch)) if name in PREDICTED else []
     arrays = {f"output/{index}": np.asarray(output) for index, output in enumerate(outputs)}

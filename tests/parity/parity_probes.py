@@ -14,6 +14,7 @@ from parity_cases import BY_NAME, SEED
 
 import distkeras as dk
 from distkeras.data.batches import BatchPlan, step_ids
+from distkeras.data.order import Shuffled
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.observability.run_directory import RunDirectory
 
@@ -97,13 +98,11 @@ def batch_norm_statistics(replicas: int, folder: Path) -> Arrays:
 
 def moving_statistics(features: np.ndarray, fingerprint: str, replicas: int) -> np.ndarray:
     """Each replica's own statistics of its own examples, averaged over replicas at the end of each epoch."""
-    plan = BatchPlan(len(features), 8, "partial")
+    plan, order = BatchPlan(len(features), 8, "partial"), Shuffled(len(features), fingerprint, SEED)
     state = np.tile(np.array([0.0, 1.0])[:, None], (replicas, 1, features.shape[1]))
     for step in range(3 * plan.steps_per_epoch):
         for replica in range(replicas):
-            batch = features[step_ids(plan, fingerprint, SEED, True, step, replica, replicas)].astype(
-                np.float64
-            )
+            batch = features[step_ids(plan, order, step, replica, replicas)].astype(np.float64)
             if len(batch):
                 now = np.stack([batch.mean(axis=0), batch.var(axis=0)])
                 state[replica] = MOMENTUM * state[replica] + (1 - MOMENTUM) * now

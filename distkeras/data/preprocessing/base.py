@@ -17,11 +17,15 @@ class Preprocessing(ABC):
         feature_shape: Shape of one example's features after it.
         feature_dtype: TensorFlow's name of their type after it.
         feature_names: Names of the features along the last axis, where they have names.
+        drops_examples: Whether `keep` leaves training examples out.
+        is_random: Whether `random` changes training examples.
     """
 
     feature_shape: Shape
     feature_dtype: str
     feature_names: tuple[str, ...] | None = None
+    drops_examples: bool = False
+    is_random: bool = False
 
     @abstractmethod
     def __call__(self, features: Any) -> Any:
@@ -34,6 +38,10 @@ class Preprocessing(ABC):
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Returns what was learnt, as JSON values: enough to make it again without the data."""
+
+    def random(self, features: Any) -> Any:
+        """Returns a training batch with random changes; called after `__call__`, with what it returned."""
+        return features
 
     def keep(self, features: Any) -> Any:
         """Returns which training examples are used, bool, shape (num_examples,); None: all.

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from distkeras.config import source_sections
 from distkeras.data.sources.base import Source
 
 
-def open_source(section: source_sections.Source) -> Source:
+def open_source(
+    section: source_sections.Source,
+    *,
+    labelled: bool = True,
+    raw_columns: bool = False,
+    like: Source | None = None,
+) -> Source:
     """Opens the source that a config section describes; reads as much as is needed to know that it is usable.
+
+    Args:
+        section: The source.
+        labelled: Whether labels are read; without, they may be missing, and all are 0. Prepared and synthetic data
+            sets always have theirs.
+        raw_columns: Whether the columns of a table come one by one, as numbers or text, for `data.tabular`.
+        like: The source that a model was trained on, whose columns this one must have; None: it is the first.
 
     Raises:
         DataError: If the data is missing, unreadable, or not what the section says.
@@ -17,20 +32,70 @@ def open_source(section: source_sections.Source) -> Source:
         case source_sections.ArraysSource():
             from distkeras.data.sources.arrays import open_arrays
 
-            return open_arrays(section)
+            return open_arrays(section, labelled=labelled)
         case source_sections.ImageFolderSource():
             from distkeras.data.sources.image_folder import ImageFolderSource
 
-            return ImageFolderSource(section)
-        case source_sections.CsvSource() | source_sections.ParquetSource():
-            from distkeras.data.sources.tabular import open_tabular
+            return ImageFolderSource(section, labelled=labelled)
+        case source_sections.CsvSource() | source_sections.ExcelSource() | source_sections.ParquetSource():
+            return _open_table(section, labelled=labelled, raw_columns=raw_columns, like=like)
+        case source_sections.RecordsSource():
+            from distkeras.data.sources.records import RecordsSource
 
-            return open_tabular(section)
+            return RecordsSource(section, labelled=labelled)
         case source_sections.TfdsSource():
             from distkeras.data.sources.tfds import TfdsSource
 
             return TfdsSource(section)
+        case source_sections.TextFolderSource():
+            from distkeras.data.sources.text_folder import TextFolderSource
+
+            return TextFolderSource(section, labelled=labelled)
+        case source_sections.JsonlSource():
+            from distkeras.data.sources.jsonl import JsonlSource
+
+            return JsonlSource(section, labelled=labelled)
+        case source_sections.AudioFolderSource():
+            from distkeras.data.sources.audio_folder import AudioFolderSource
+
+            return AudioFolderSource(section, labelled=labelled)
+        case source_sections.TimeSeriesSource():
+            from distkeras.data.sources.time_series import TimeSeriesSource
+
+            return TimeSeriesSource(section)
+        case source_sections.RayDataSource():
+            from distkeras.data.sources.ray_data import RayDataSource
+
+            return RayDataSource(section)
+        case source_sections.GeneratorSource():
+            from distkeras.data.sources.generator import GeneratorSource
+
+            return GeneratorSource(section)
+        case source_sections.MixtureSource():
+            from distkeras.data.sources.mixture import open_mixture
+
+            return open_mixture(section, raw_columns=raw_columns)
         case source_sections.SyntheticSource():
             from distkeras.data.sources.synthetic import SyntheticSource
 
             return SyntheticSource(section)
+
+
+def _open_table(
+    section: source_sections.CsvSource | source_sections.ExcelSource | source_sections.ParquetSource,
+    *,
+    labelled: bool,
+    raw_columns: bool,
+    like: Source | None,
+) -> Source:
+    if isinstance(section, source_sections.ParquetSource) and not raw_columns:
+        from distkeras.data.sources.row_groups import RowGroupSource, fits_memory
+
+        if not fits_memory(section):
+            return RowGroupSource(section, labelled=labelled, feature_names=like and like.feature_names)
+    from distkeras.data.sources.tabular import open_tabular
+
+    types: Any = like.feature_dtype if like is not None and raw_columns else None
+    return open_tabular(
+        section, feature_names=like and like.feature_names, labelled=labelled, raw=raw_columns, types=types
+    )

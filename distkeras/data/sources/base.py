@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,21 @@ from distkeras.data.lazy_tensorflow import tf
 from distkeras.errors import DataError
 
 Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a mixture.
+
+    Attributes:
+        first_id: Id of its first example.
+        num_examples: Its examples, numbered on from there.
+        num_positions: How many examples of it every epoch has.
+    """
+
+    first_id: int
+    num_examples: int
+    num_positions: float
 
 
 class Source(ABC):
@@ -31,6 +47,10 @@ class Source(ABC):
         class_names: Names of the classes by index, where the source has them.
         feature_names: Names of the features along the last axis, where the source has them.
         needs_tensorflow: Whether examples are read by TensorFlow's operations.
+        has_encoded_images: Whether `read_encoded` can give images as the bytes of their files.
+        block_starts: First id of each block of examples that lie together on the disk and cost as much to read as one
+            of them, and the number of examples; int64, shape (num_blocks + 1,). None: there are none.
+        parts: The sources of a mixture, or None.
     """
 
     name: str
@@ -42,6 +62,9 @@ class Source(ABC):
     class_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     needs_tensorflow: bool = True
+    has_encoded_images: bool = False
+    block_starts: np.ndarray | None = None
+    parts: tuple[Part, ...] | None = None
 
     @abstractmethod
     def labels(self) -> np.ndarray:
@@ -59,8 +82,23 @@ class Source(ABC):
             "batch".
         """
 
+    def finish(self, features: Any) -> Any:
+        """Returns a batch of what `read` gave as the model gets it: what is cheaper done by the batch."""
+        return features
+
+    def read_encoded(self, ids: tf.Tensor) -> tuple[Any, ...]:
+        """Reads examples as `read` does, but leaves images encoded, for the pipeline to decode what it needs of them.
+
+        Args:
+            ids: int64, a scalar.
+
+        Returns:
+            (content, label) or (content, label, sample_weight): the bytes of an image file, a string scalar.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no encoded images")
+
     def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
-        """Reads examples now, as NumPy arrays: the values of `read`, with a leading n at any granularity.
+        """Reads examples now, as NumPy arrays and finished, with a leading n at any granularity.
 
         Args:
             ids: int64, shape (n,).
@@ -70,18 +108,89 @@ class Source(ABC):
         """
         with tf.device("CPU:0"):
             if self.granularity == "batch":
-                return tf.nest.map_structure(np.asarray, self.read(tf.constant(ids, tf.int64)))
-            examples = [self.read(tf.constant(example_id, tf.int64)) for example_id in ids]
-            return tf.nest.map_structure(
-                lambda *parts: np.stack([np.asarray(part) for part in parts]), *examples
-            )
+                examples = self.read(tf.constant(ids, tf.int64))
+            else:
+                one_by_one = [self.read(tf.constant(example_id, tf.int64)) for example_id in ids]
+                examples = tf.nest.map_structure(
+                    lambda *parts: np.stack([np.asarray(p) for p in parts]), *one_by_one
+                )
+            return tf.nest.map_structure(np.asarray, (self.finish(examples[0]), *examples[1:]))
 
     @abstractmethod
     def locate(self, example_id: int) -> str:
         """Returns where a person finds the example: "data.csv row 17", "cats/3.jpg"."""
 
+    def origin(self, ids: np.ndarray) -> tuple[Source, np.ndarray]:
+        """Returns the source that some examples were taken from at first, and their ids in it; shape (n,)."""
+        return self, ids
 
-class Subset(Source):
+    def file_of(self, ids: np.ndarray) -> np.ndarray | None:
+        """Returns the index of the file that each example lies in, shape (n,); None: there are not several."""
+        return None
+
+    def bytes_of(self, ids: np.ndarray) -> np.ndarray | None:
+        """Returns how many bytes on the disk each example takes, shape (n,); None: that is not known."""
+        return None
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns the values of a column that may be no feature, shape (num_examples,): numbers, dates or text.
+
+        Raises:
+            DataError: If there is no such column.
+        """
+        raise DataError(
+            "The source has no columns to split by.",
+            place=f"data.split.column: {self.name}",
+            received=name,
+            remedy="choose random or stratified as data.split.method, or store the examples as a table",
+        )
+
+
+class Wrapped(Source):
+    """Another source, changed in some way: what a subclass does not define is the other's.
+
+    Args:
+        source: The other source.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.name = source.name
+        self.num_examples = source.num_examples
+        self.fingerprint = source.fingerprint
+        self.granularity = source.granularity
+        self.feature_shape = source.feature_shape
+        self.feature_dtype = source.feature_dtype
+        self.class_names = source.class_names
+        self.feature_names = source.feature_names
+        self.needs_tensorflow = source.needs_tensorflow
+        self.has_encoded_images = source.has_encoded_images
+        self.block_starts = source.block_starts
+        self.parts = source.parts
+        self.wrapped = source
+
+    def labels(self) -> np.ndarray:
+        return self.wrapped.labels()
+
+    def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
+        return self.wrapped.read(ids)
+
+    def finish(self, features: Any) -> Any:
+        return self.wrapped.finish(features)
+
+    def read_encoded(self, ids: tf.Tensor) -> tuple[Any, ...]:
+        return self.wrapped.read_encoded(ids)
+
+    def locate(self, example_id: int) -> str:
+        return self.wrapped.locate(example_id)
+
+    def origin(self, ids: np.ndarray) -> tuple[Source, np.ndarray]:
+        return self.wrapped.origin(ids)
+
+    def column(self, name: str) -> np.ndarray:
+        return self.wrapped.column(name)
+
+
+class Subset(Wrapped):
     """Some examples of another source, renumbered from 0.
 
     Args:
@@ -94,6 +203,7 @@ class Subset(Source):
     """
 
     def __init__(self, source: Source, ids: np.ndarray, *, name: str | None = None) -> None:
+        super().__init__(source)
         ids = np.array(ids, dtype=np.int64)
         if ids.size == 0:
             raise DataError("A part of a source has no examples.", place=name or source.name)
@@ -108,28 +218,54 @@ class Subset(Source):
         content = hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=16)
         content.update(source.fingerprint.encode())
         self.fingerprint = content.hexdigest()
-        self.granularity = source.granularity
-        self.feature_shape = source.feature_shape
-        self.feature_dtype = source.feature_dtype
-        self.class_names = source.class_names
-        self.feature_names = source.feature_names
-        self.needs_tensorflow = source.needs_tensorflow
-        self._source = source
+        is_sorted = bool((np.diff(ids) > 0).all())
+        self.block_starts = _block_starts_of(ids, source.block_starts) if is_sorted else None
+        self.parts = _parts_of(ids, source.parts) if is_sorted else None
         self._ids = ids
         self._id_table: tf.Tensor | None = None
 
     def labels(self) -> np.ndarray:
-        return self._source.labels()[self._ids]
+        return self.wrapped.labels()[self._ids]
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
+        return self.wrapped.read(self._renumbered(ids))
+
+    def read_encoded(self, ids: tf.Tensor) -> tuple[Any, ...]:
+        return self.wrapped.read_encoded(self._renumbered(ids))
+
+    def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
+        return self.wrapped.read_arrays(self._ids[ids])
+
+    def locate(self, example_id: int) -> str:
+        return self.wrapped.locate(int(self._ids[example_id]))
+
+    def origin(self, ids: np.ndarray) -> tuple[Source, np.ndarray]:
+        return self.wrapped.origin(self._ids[ids])
+
+    def column(self, name: str) -> np.ndarray:
+        return self.wrapped.column(name)[self._ids]
+
+    def _renumbered(self, ids: tf.Tensor) -> tf.Tensor:
         if self._id_table is None:
             # Eager and on the CPU, so that pipelines capture one tensor rather than embed a copy in each graph.
             with tf.init_scope(), tf.device("CPU:0"):
                 self._id_table = tf.constant(self._ids)
-        return self._source.read(tf.gather(self._id_table, ids))
+        return tf.gather(self._id_table, ids)
 
-    def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
-        return self._source.read_arrays(self._ids[ids])
 
-    def locate(self, example_id: int) -> str:
-        return self._source.locate(int(self._ids[example_id]))
+def _block_starts_of(ids: np.ndarray, block_starts: np.ndarray | None) -> np.ndarray | None:
+    """The blocks that some sorted ids lie in, numbered as the ids are; empty ones are left out."""
+    return None if block_starts is None else np.unique(np.searchsorted(ids, block_starts))
+
+
+def _parts_of(ids: np.ndarray, parts: tuple[Part, ...] | None) -> tuple[Part, ...] | None:
+    """What is left of each part of a mixture; it keeps its share of the positions."""
+    if parts is None:
+        return None
+    left: list[Part] = []
+    for part in parts:
+        first, end = np.searchsorted(ids, [part.first_id, part.first_id + part.num_examples]).tolist()
+        if end > first:
+            kept = len(ids) / sum(one.num_examples for one in parts)
+            left.append(Part(first, end - first, part.num_positions * kept))
+    return tuple(left)

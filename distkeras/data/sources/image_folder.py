@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from distkeras.config.source_sections import ImageFolderSource as ImageFolderSection
 from distkeras.data.sources.base import Source
+from distkeras.data.sources.class_folders import find_classes, find_files
 from distkeras.data.sources.image_header import ImageHeader, read_image_header
 from distkeras.errors import DataError
 
@@ -62,15 +63,16 @@ class ImageFolderSource(Source):
 
     granularity = "example"
     feature_dtype = "uint8"
+    has_encoded_images = True
 
     def __init__(self, section: ImageFolderSection, *, labelled: bool = True) -> None:
         self._folder = section.path
         self._channels = section.channels
         self.name = str(section.path)
-        classes = _find_classes(section.path) if labelled else None
+        classes = find_classes(section.path, "images") if labelled else None
         self.class_names = classes
         # Without classes the folder itself is searched, at any depth.
-        found, self.ignored = _find_files(section.path, classes or (".",))
+        found, self.ignored = find_files(section.path, classes or (".",), IMAGE_SUFFIXES, "images")
         files = _inspect(section, found)
         self._files = files
         self.num_examples = len(files)
@@ -88,61 +90,25 @@ class ImageFolderSource(Source):
         return self._labels
 
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = decode_image(tf.io.read_file(tf.gather(self._path_table, ids)), self._channels)
-        return tf.ensure_shape(image, self.feature_shape), tf.gather(self._label_table, ids)
+        content, label = self.read_encoded(ids)
+        return tf.ensure_shape(decode_image(content, self._channels), self.feature_shape), label
+
+    def read_encoded(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.io.read_file(tf.gather(self._path_table, ids)), tf.gather(self._label_table, ids)
 
     def locate(self, example_id: int) -> str:
         return self._files[example_id].path
+
+    def file_of(self, ids: np.ndarray) -> np.ndarray:
+        return ids
+
+    def bytes_of(self, ids: np.ndarray) -> np.ndarray:
+        return np.array([self._files[example_id].num_bytes for example_id in ids.tolist()], np.int64)
 
 
 def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP or GIF (its first frame) to uint8, shape (height, width, channels)."""
     return tf.io.decode_image(content, channels=channels, expand_animations=False)
-
-
-def _find_classes(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise DataError(
-            "There is no image folder here." if not folder.exists() else "An image folder is a file.",
-            place=str(folder),
-            remedy="Give the folder whose sub-folders are the classes as data.source.path.",
-        )
-    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    names = sorted(entry.name for entry in entries if entry.is_dir())
-    if not names:
-        raise DataError(
-            "An image folder has no class sub-folders." if entries else "An image folder is empty.",
-            place=str(folder),
-            remedy="Put each class's images in a sub-folder with the class's name.",
-        )
-    return tuple(names)
-
-
-def _find_files(folder: Path, class_names: Sequence[str]) -> tuple[list[tuple[str, int]], int]:
-    """Returns relative paths with labels, sorted, and the number of files left out."""
-    found: list[tuple[str, int]] = []
-    ignored = 0
-    for label, name in enumerate(class_names):
-        paths = list(_walk(folder / name))
-        images = [path for path in paths if _is_image_name(path)]
-        ignored += len(paths) - len(images)
-        if not images:
-            raise DataError(
-                "The folder has no images." if name == "." else f"Class {name!r} has no images.",
-                place=str(folder / name),
-                remedy=f"Put images ({', '.join(IMAGE_SUFFIXES)}) in it, or remove the folder.",
-            )
-        found += [(path, label) for path in sorted(path.relative_to(folder).as_posix() for path in images)]
-    return found, ignored
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)
-
-
-def _is_image_name(path: Path) -> bool:
-    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _inspect(section: ImageFolderSection, found: Sequence[tuple[str, int]]) -> list[ImageFile]:

@@ -20,15 +20,16 @@ import jax
 import keras
 import numpy as np
 
-from distkeras.config.sections import InputSection, RunSettings
+from distkeras.config.sections import RunSettings
 from distkeras.data.bad_data import find_unreadable_example
 from distkeras.data.batches import BatchPlan, batch_ids
 from distkeras.data.lazy_tensorflow import tf
-from distkeras.data.pipeline import evaluation_dataset, input_shape, needs_tensorflow, training_dataset
+from distkeras.data.order import ById, Order
+from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError
 from distkeras.topology import Topology
-from distkeras.training.feeding import TrainingData
+from distkeras.training.feeding import TrainingData, order_of, training_batches
 
 _logger = logging.getLogger(__name__)
 
@@ -57,36 +58,23 @@ def training_rows(
 ) -> Iterator[Rows]:
     """Yields this worker's rows of every step from one on, without end, with class weights as sample weights."""
     plan.check_replicas(topology.num_replicas)
-    image, shuffle = data.input.image, data.input.shuffle
-    if needs_tensorflow(data.train, image, training=True):
+    if data.train.needs_tensorflow or data.changes.need_tensorflow:
         _keep_off_gpus()
-        batches = training_dataset(
-            data.train,
-            plan,
-            topology,
-            seed=settings.seed,
-            shuffle=shuffle,
-            start_step=start_step,
-            image=image,
-        )
-        rows = _from_batches(batches.as_numpy_iterator(), plan, topology, start_step)
-    else:
-        input_shape(data.train, image)  # refuses changes to what is no image
-        rows = _from_arrays(data.train, plan, topology, settings.seed, shuffle, range(start_step, NO_END))
+        batches = training_batches(settings, data, plan, topology, start_step)
+        return _from_batches(batches.as_numpy_iterator(), plan, topology, start_step)
+    rows = _from_arrays(data.train, plan, order_of(settings, data), topology, range(start_step, NO_END))
     weights = settings.training.class_weight
     return rows if weights is None else (_with_class_weight(weights, one) for one in rows)
 
 
-def evaluation_rows(
-    source: Source, global_batch_size: int, input: InputSection, topology: Topology
-) -> Iterator[Rows]:
+def evaluation_rows(source: Source, global_batch_size: int, topology: Topology) -> Iterator[Rows]:
     """Yields this worker's rows of one pass over a source: by id, each example exactly once."""
     plan = BatchPlan(source.num_examples, global_batch_size, "partial")
-    if needs_tensorflow(source, input.image, training=False):
+    if source.needs_tensorflow:
         _keep_off_gpus()
-        batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size, image=input.image)
+        batches = evaluation_dataset(source, topology, global_batch_size=global_batch_size)
         return _from_batches(batches.as_numpy_iterator(), plan, topology, 0)
-    return _from_arrays(source, plan, topology, 0, False, range(plan.steps_per_epoch))
+    return _from_arrays(source, plan, ById(source.num_examples), topology, range(plan.steps_per_epoch))
 
 
 def num_steps(source: Source, global_batch_size: int) -> int:
@@ -94,9 +82,9 @@ def num_steps(source: Source, global_batch_size: int) -> int:
     return BatchPlan(source.num_examples, global_batch_size, "partial").steps_per_epoch
 
 
-def example_of(source: Source, input: InputSection) -> Any:
+def example_of(source: Source) -> Any:
     """Returns a batch of one example, as the model sees it."""
-    return next(evaluation_rows(source, 1, input, Topology())).arrays
+    return next(evaluation_rows(source, 1, Topology())).arrays
 
 
 def lengths_of(plan: BatchPlan, step: int, num_shards: int) -> tuple[int, ...]:
@@ -107,7 +95,7 @@ def lengths_of(plan: BatchPlan, step: int, num_shards: int) -> tuple[int, ...]:
 
 
 def _from_arrays(
-    source: Source, plan: BatchPlan, topology: Topology, seed: int, shuffle: bool, steps: range
+    source: Source, plan: BatchPlan, order: Order, topology: Topology, steps: range
 ) -> Iterator[Rows]:
     num_local = topology.num_local_replicas
     row_bytes = sum(part.nbytes for part in jax.tree.leaves(source.read_arrays(np.array([0]))))
@@ -115,15 +103,8 @@ def _from_arrays(
     at_once = max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_BYTES // max(1, row_bytes * num_local * longest)))
     for start in range(steps.start, steps.stop, at_once):
         block = steps[start - steps.start : start - steps.start + at_once]
-        ids = batch_ids(
-            plan,
-            source.fingerprint,
-            seed,
-            shuffle,
-            block,
-            topology.local_replicas,
-            topology.num_replicas,
-        ).ids.reshape(len(block), num_local, longest)
+        batches = batch_ids(plan, order, block, topology.local_replicas, topology.num_replicas)
+        ids = batches.ids.reshape(len(block), num_local, longest)
         arrays = _narrow(source.read_arrays(ids.reshape(-1)), source)
         for index, step in enumerate(block):
             lengths = lengths_of(plan, step, topology.num_replicas)

@@ -99,7 +99,7 @@ class JaxLoop:
         self._steps = TrainingSteps(model, mesh)
         self._epoch_metrics = plan.epoch_metrics
         self._failure: BaseException | None = None
-        example_bytes = feed.bytes_of(feed.example_of(plan.data.train, plan.data.input))
+        example_bytes = feed.bytes_of(feed.example_of(plan.data.train))
         size = example_bytes * plan.batches.longest_batch(topology.num_replicas) * topology.num_local_replicas
         self._size = CallSize(_fixed(plan), _most_steps(plan, size))
         rows = feed.training_rows(plan.settings, plan.data, plan.batches, topology, self._cursor.step)
@@ -136,11 +136,11 @@ class JaxLoop:
         source = self._plan.data.validation
         if source is None:
             return None
-        size, input = self._plan.settings.training.global_batch_size, self._plan.data.input
+        size = self._plan.settings.training.global_batch_size
         num_steps = feed.num_steps(source, size)
         self._model.test_function = testing(
             self._model,
-            lambda: feed.evaluation_rows(source, size, input, self._topology),
+            lambda: feed.evaluation_rows(source, size, self._topology),
             num_steps,
             self._cursor.interval,
             self._mesh,

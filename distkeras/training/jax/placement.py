@@ -17,7 +17,7 @@ from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 from keras.src.utils import rng_utils
 
-from distkeras.config.sections import InputSection, RunSettings, TopologySection
+from distkeras.config.sections import RunSettings, TopologySection
 from distkeras.data.sources.base import Source
 from distkeras.errors import ConfigError, ResourceError
 from distkeras.topology import Worker
@@ -97,10 +97,8 @@ class JaxPlacement(Placement):
                     raise
                 raise found from error
 
-    def kind_of(self, source: Source, input: InputSection) -> Any:
-        return jax.tree.map(
-            lambda part: (part.dtype.name, *part.shape[1:]), feed.example_of(source, input)[:2]
-        )
+    def kind_of(self, source: Source) -> Any:
+        return jax.tree.map(lambda part: (part.dtype.name, *part.shape[1:]), feed.example_of(source)[:2])
 
     def build(
         self, build_model: Callable[[], keras.Model], settings: RunSettings, data: TrainingData
@@ -129,15 +127,13 @@ class JaxPlacement(Placement):
         model.steps_per_execution = 1
         model.train_function = model.test_function = model.predict_function = None
 
-    def evaluate(
-        self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
-    ) -> Mapping[str, Any]:
+    def evaluate(self, model: keras.Model, source: Source, *, global_batch_size: int) -> Mapping[str, Any]:
         num_steps = feed.num_steps(source, global_batch_size)
         interval = min(STEPS_PER_CALL, num_steps)
         model.steps_per_execution = interval
         model.test_function = testing(
             model,
-            lambda: feed.evaluation_rows(source, global_batch_size, input, self.topology),
+            lambda: feed.evaluation_rows(source, global_batch_size, self.topology),
             num_steps,
             interval,
             self.mesh,
@@ -146,13 +142,11 @@ class JaxPlacement(Placement):
         with self.group.guarded():
             return model.evaluate(NoData(), steps=num_steps, verbose=0, return_dict=True)
 
-    def predict(
-        self, model: keras.Model, source: Source, *, global_batch_size: int, input: InputSection
-    ) -> Any:
+    def predict(self, model: keras.Model, source: Source, *, global_batch_size: int) -> Any:
         step = predicting(model, self.mesh)
         outputs: list[Any] = []
         with self.group.guarded():
-            for rows in feed.evaluation_rows(source, global_batch_size, input, self.topology):
+            for rows in feed.evaluation_rows(source, global_batch_size, self.topology):
                 arrays = jax.tree.map(lambda part: part[np.newaxis], rows.arrays)
                 outputs.append(step(as_global(arrays, self.mesh, self.topology), rows.lengths))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
@@ -312,7 +306,7 @@ def make_variables(model: keras.Model, data: TrainingData) -> None:
     """
     has_own_step = type(model).train_step is not keras.Model.train_step
     if not has_own_step or all(layer.built for layer in model._flatten_layers()):
-        model._symbolic_build(data_batch=feed.example_of(data.train, data.input))
+        model._symbolic_build(data_batch=feed.example_of(data.train))
     unbuilt = [layer.name for layer in model._flatten_layers(include_self=False) if not layer.built]
     if unbuilt:
         raise ConfigError(

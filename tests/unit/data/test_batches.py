@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distkeras.data.batches import BatchPlan, Remainder, batch_ids, step_ids
-from distkeras.data.order import global_order
+from distkeras.data.order import ById, Shuffled
+from distkeras.data.permutation import global_order
 from distkeras.errors import DataError
 from distkeras.topology import Topology
 
@@ -22,15 +23,21 @@ def plans(draw: st.DrawFn) -> BatchPlan:
     return BatchPlan(draw(st.integers(smallest, 200)), batch, remainder)
 
 
+def shuffled(plan: BatchPlan, seed: int = 0) -> Shuffled:
+    return Shuffled(plan.num_examples, "f", seed)
+
+
 def global_batch(plan: BatchPlan, step: int, num_replicas: int, *, seed: int = 3) -> list[int]:
-    parts = [step_ids(plan, "f", seed, True, step, replica, num_replicas) for replica in range(num_replicas)]
+    parts = [
+        step_ids(plan, shuffled(plan, seed), step, replica, num_replicas) for replica in range(num_replicas)
+    ]
     return np.concatenate(parts).tolist()
 
 
 @given(plan=plans(), num_replicas=st.integers(1, 12))
 def test_an_epoch_visits_every_example_once_but_for_what_it_counts(plan: BatchPlan, num_replicas: int):
     steps, replicas = range(plan.steps_per_epoch), range(num_replicas)
-    block = batch_ids(plan, "f", 0, True, steps, replicas, num_replicas)
+    block = batch_ids(plan, shuffled(plan), steps, replicas, num_replicas)
     epoch = [ids[:length] for ids, length in zip(block.ids, block.lengths, strict=True)]
     visits = np.bincount(np.concatenate(epoch), minlength=plan.num_examples)
     assert visits.sum() == plan.num_examples - plan.num_dropped + plan.num_repeated
@@ -85,25 +92,26 @@ def test_a_block_holds_what_each_step_and_replica_reads(
     for rank in range(world_size):
         topology = Topology(world_size=world_size, rank=rank, num_local_replicas=num_local_replicas)
         steps, replicas = range(start, start + num_steps), topology.local_replicas
-        block = batch_ids(plan, "f", 1, shuffle, steps, replicas, topology.num_replicas)
-        rows = iter(zip(block.ids, block.lengths, block.epochs, strict=True))
+        order = shuffled(plan, 1) if shuffle else ById(plan.num_examples)
+        block = batch_ids(plan, order, steps, replicas, topology.num_replicas)
+        rows = iter(zip(block.ids, block.lengths, block.passes, strict=True))
         for step in steps:
             epoch, step_in_epoch = divmod(step, plan.steps_per_epoch)
-            order = (
+            expected_order = (
                 global_order("f", 1, epoch, plan.num_examples) if shuffle else np.arange(plan.num_examples)
             )
             for replica in replicas:
-                ids, length, row_epoch = next(rows)
-                expected = order[plan.positions(step_in_epoch, replica, topology.num_replicas)]
+                ids, length, row_passes = next(rows)
+                expected = expected_order[plan.positions(step_in_epoch, replica, topology.num_replicas)]
                 assert ids[:length].tolist() == expected.tolist()
                 assert ((ids >= 0) & (ids < plan.num_examples)).all()
-                assert row_epoch == epoch
+                assert (row_passes == epoch).all()
         assert next(rows, None) is None
 
 
 def test_without_shuffling_examples_come_by_id():
     plan = BatchPlan(10, 4, "partial")
-    steps = [step_ids(plan, "f", 0, False, step, 0, 1).tolist() for step in range(4)]
+    steps = [step_ids(plan, ById(plan.num_examples), step, 0, 1).tolist() for step in range(4)]
     assert steps == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [0, 1, 2, 3]]
 
 
@@ -189,12 +197,12 @@ def test_a_replica_that_is_not_there_is_refused(replica: int):
     with pytest.raises(DataError, match=r"A replica must lie in \[0, 2\)"):
         plan.positions(0, replica, 2)
     with pytest.raises(DataError, match=r"A replica must lie in \[0, 2\)"):
-        step_ids(plan, "f", 0, True, 0, replica, 2)
+        step_ids(plan, shuffled(plan), 0, replica, 2)
 
 
 def test_a_negative_step_is_refused():
     with pytest.raises(DataError, match="A step is counted from 0"):
-        step_ids(BatchPlan(8, 4), "f", 0, True, -1, 0, 1)
+        step_ids(BatchPlan(8, 4), ById(8), -1, 0, 1)
 
 
 def test_order_and_batches_need_no_tensorflow():

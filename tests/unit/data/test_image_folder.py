@@ -147,19 +147,19 @@ class TestFingerprint:
 class TestRefusals:
     def test_missing_folder(self, tmp_path: Path) -> None:
         text = refusal(tmp_path / "none")
-        assert "There is no image folder here." in text
+        assert "There is no folder of images here." in text
         assert f"where: {tmp_path / 'none'}" in text
 
     def test_file_instead_of_a_folder(self, tmp_path: Path) -> None:
-        assert "An image folder is a file." in refusal(write(tmp_path / "x", b""))
+        assert "There is a file here, and no folder of images." in refusal(write(tmp_path / "x", b""))
 
     def test_empty_folder(self, tmp_path: Path) -> None:
-        assert "An image folder is empty." in refusal(tmp_path)
+        assert "A folder of images is empty." in refusal(tmp_path)
 
     def test_no_class_folders(self, tmp_path: Path) -> None:
         write(tmp_path / "1.png", encoded("PNG"))
         text = refusal(tmp_path)
-        assert "An image folder has no class sub-folders." in text
+        assert "A folder of images has no class sub-folders." in text
         assert "Put each class's images in a sub-folder with the class's name." in text
 
     def test_empty_class(self, pets: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distkeras.data.order import MAX_EXAMPLES, global_order, order_key, permute, uniforms
+from distkeras.data.permutation import MAX_EXAMPLES, global_order, order_key, permute, uniforms
 from distkeras.errors import DataError
 
 

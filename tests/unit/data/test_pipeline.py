@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distkeras.config.sections import InputSection
 from distkeras.config.transform_sections import ImageSection
 from distkeras.data import pipeline
 from distkeras.data.batches import BatchPlan, Remainder, step_ids
-from distkeras.data.order import order_key, uniforms
-from distkeras.data.pipeline import evaluation_dataset, input_shape, training_dataset
+from distkeras.data.changes import RandomChanges
+from distkeras.data.order import Shuffled
+from distkeras.data.permutation import order_key, uniforms
+from distkeras.data.pipeline import evaluation_dataset, training_dataset
+from distkeras.data.preparation import prepare
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source, Subset
+from distkeras.data.training_order import training_order
 from distkeras.data.transforms import augmentation_from
 from distkeras.errors import ConfigError, DataError
 from distkeras.topology import Topology
@@ -61,9 +66,23 @@ def train(
     start_step: int = 0,
     image: ImageSection = NO_CHANGES,
 ) -> tf.data.Dataset:
+    input = InputSection(shuffle=shuffle, image=image)
+    prepared = prepare(input, source).apply(source)
+    order, changes = training_order(prepared, input, seed), RandomChanges(image)
     return training_dataset(
-        source, plan, topology, seed=seed, shuffle=shuffle, start_step=start_step, image=image
+        prepared, plan, order, topology, seed=seed, start_step=start_step, changes=changes
     )
+
+
+def shuffled(source: Source, seed: int) -> Shuffled:
+    return Shuffled(source.num_examples, source.fingerprint, seed)
+
+
+def evaluate(
+    source: Source, topology: Topology, batch: int, image: ImageSection = NO_CHANGES
+) -> tf.data.Dataset:
+    prepared = prepare(InputSection(image=image), source).apply(source)
+    return evaluation_dataset(prepared, topology, global_batch_size=batch)
 
 
 def take(dataset: tf.data.Dataset, num: int) -> list[Any]:
@@ -97,7 +116,7 @@ def global_batches(
 @pytest.mark.parametrize(("world_size", "num_local_replicas"), TOPOLOGIES)
 def test_global_batches_are_the_same_for_any_topology(world_size: int, num_local_replicas: int):
     source, plan = numbered(37), BatchPlan(37, 16, "partial")
-    expected = [step_ids(plan, source.fingerprint, 5, True, step, 0, 1).tolist() for step in range(7)]
+    expected = [step_ids(plan, shuffled(source, 5), step, 0, 1).tolist() for step in range(7)]
     assert global_batches(source, plan, world_size, num_local_replicas, 7) == expected
 
 
@@ -110,7 +129,7 @@ def test_each_replica_gets_its_ids_step_by_step(source: Source, remainder: Remai
         for step in range(2, 9):
             for replica in topology.local_replicas:
                 features, labels = next(elements)
-                ids = step_ids(plan, source.fingerprint, 5, True, step, replica, 4)
+                ids = step_ids(plan, shuffled(source, 5), step, replica, 4)
                 assert labels.tolist() == ids.tolist()
                 assert features.reshape(len(ids), -1)[:, 0].tolist() == ids.tolist()
 
@@ -144,7 +163,7 @@ def test_a_step_of_the_far_future_is_reached_at_once():
     source, plan = numbered(37), BatchPlan(37, 8, "drop")
     step = 10**15
     ((_, labels),) = take(train(source, plan, Topology(), start_step=step), 1)
-    assert labels.tolist() == step_ids(plan, source.fingerprint, 5, True, step, 0, 1).tolist()
+    assert labels.tolist() == step_ids(plan, shuffled(source, 5), step, 0, 1).tolist()
 
 
 def test_epochs_and_seeds_differ_and_runs_of_one_seed_do_not():
@@ -176,9 +195,7 @@ def test_evaluation_sees_every_example_once_in_order(
     num_steps = -(-num_examples // batch)
     seen: list[list[int]] = [[] for _ in range(num_steps)]
     for topology in workers(world_size, num_local_replicas):
-        dataset = evaluation_dataset(
-            numbered(num_examples), topology, global_batch_size=batch, image=NO_CHANGES
-        )
+        dataset = evaluate(numbered(num_examples), topology, batch)
         assert dataset.cardinality().numpy() == num_steps * num_local_replicas
         elements = list(dataset.as_numpy_iterator())
         assert len(elements) == num_steps * num_local_replicas
@@ -192,9 +209,7 @@ def test_evaluation_sees_every_example_once_in_order(
 
 def test_evaluation_of_examples_read_one_by_one():
     image = ImageSection(size=(4, 4), random_crop=2, random_flip="both")
-    dataset = evaluation_dataset(
-        OneByOne(11), Topology(num_local_replicas=2), global_batch_size=8, image=image
-    )
+    dataset = evaluate(OneByOne(11), Topology(num_local_replicas=2), 8, image)
     elements = list(dataset.as_numpy_iterator())
     assert [labels.tolist() for _, labels in elements] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [10]]
     for pictures, labels in elements:
@@ -244,7 +259,7 @@ def test_several_inputs_and_sample_weights_arrive_in_their_structure():
 
 def test_a_subset_is_read_through_its_own_ids():
     part = Subset(numbered(100), np.arange(50, 60))
-    dataset = evaluation_dataset(part, Topology(), global_batch_size=4, image=NO_CHANGES)
+    dataset = evaluate(part, Topology(), 4)
     assert np.concatenate([labels for _, labels in dataset.as_numpy_iterator()]).tolist() == list(
         range(50, 60)
     )
@@ -296,12 +311,16 @@ def test_augmentation_and_resizing_keep_uint8_and_give_static_shapes():
         assert features == tf.TensorSpec((4, 5, 7, channels), tf.uint8)
 
 
+def shape_of(source: Source, image: ImageSection) -> Any:
+    return prepare(InputSection(image=image), source).apply(source).feature_shape
+
+
 def test_the_input_shape_is_what_the_model_gets():
-    assert input_shape(OneByOne(3), ImageSection(size=(5, 7))) == (5, 7, 3)
-    assert input_shape(OneByOne(3, size=(4, 5)), NO_CHANGES) == (4, 5, 3)
-    assert input_shape(numbered(3), NO_CHANGES) == (2,)
+    assert shape_of(OneByOne(3), ImageSection(size=(5, 7))) == (5, 7, 3)
+    assert shape_of(OneByOne(3, size=(4, 5)), NO_CHANGES) == (4, 5, 3)
+    assert shape_of(numbered(3), NO_CHANGES) == (2,)
     inputs = ArraySource((np.zeros((3, 2)), np.zeros(3), np.zeros((3, 4))), np.zeros(3))
-    assert input_shape(inputs, NO_CHANGES) == ((2,), (), (4,))
+    assert shape_of(inputs, NO_CHANGES) == ((2,), (), (4,))
 
 
 def test_images_of_different_sizes_need_a_size():
@@ -318,13 +337,13 @@ def test_what_is_no_image_is_not_changed_as_one(image: ImageSection):
     three_inputs = ArraySource((np.zeros(3), np.zeros(3), np.zeros(3)), np.zeros(3))
     for source in (numbered(12), three_inputs):
         with pytest.raises(ConfigError, match=r"data\.image changes images, of shape"):
-            input_shape(source, image)
+            prepare(InputSection(image=image), source)
     with pytest.raises(ConfigError, match=r"data\.image changes images, of shape"):
-        evaluation_dataset(numbered(12), Topology(), global_batch_size=4, image=image)
+        evaluate(numbered(12), Topology(), 4, image)
 
 
 def test_a_plan_for_another_number_of_examples_is_refused():
-    with pytest.raises(DataError, match="The plan is for 12 examples; the source has 13"):
+    with pytest.raises(DataError, match="The plan is for 12 examples; the order has 13"):
         train(numbered(13), BatchPlan(12, 4), Topology())
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from distkeras.config.sections import DataSection, SplitSection
 from distkeras.config.source_sections import CsvSource, SyntheticSource
+from distkeras.data.apportioning import apportion
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source
-from distkeras.data.splits import Splits, apportion, open_splits, split_source
+from distkeras.data.splits import Splits, open_splits, split_source
 from distkeras.errors import ConfigError, DataError
 
 SHARES = st.sampled_from([0.0, 0.01, 0.1, 0.15, 0.2, 0.25, 1 / 3, 0.4])
@@ -195,6 +196,13 @@ class TestOpenSplits:
 
     def test_other_columns(self, tmp_path: Path) -> None:
         source = self.csv(tmp_path, "train.csv", "a,b,kind", "xy" * 10)
-        own = self.csv(tmp_path, "test.csv", "b,a,kind", "xy")
-        with pytest.raises(DataError, match="The validation source has other feature names than"):
+        own = self.csv(tmp_path, "test.csv", "b,c,kind", "xy")
+        with pytest.raises(DataError, match="There is no feature column 'a'"):
             open_splits(DataSection(source=source, validation=own))
+
+    def test_columns_of_a_source_of_its_own_are_found_by_name(self, tmp_path: Path) -> None:
+        source = self.csv(tmp_path, "train.csv", "a,b,kind", "xy" * 10)
+        own = self.csv(tmp_path, "test.csv", "b,a,kind", "xy")
+        validation = open_splits(DataSection(source=source, validation=own)).validation
+        assert validation is not None
+        assert validation.feature_names == ("a", "b")

@@ -23,7 +23,7 @@ def csv_section(folder: Path, text: str | bytes, **keys: object) -> CsvSource:
 
 
 def parquet_section(path: Path, **keys: object) -> ParquetSource:
-    return ParquetSource.model_validate({"kind": "parquet", "path": path, "label": "kind", **keys})
+    return ParquetSource.model_validate({"kind": "parquet", "path": str(path), "label": "kind", **keys})
 
 
 def write_parquet(path: Path, **columns: object) -> Path:

@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("jax", reason="the extra `jax` is not installed")
 
-from distkeras.config.sections import InputSection
 from distkeras.config.settings import settings_from_mapping
 from distkeras.data.batches import BatchPlan, step_ids
+from distkeras.data.changes import RandomChanges
+from distkeras.data.order import Shuffled
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.errors import DataError
 from distkeras.topology import Topology
@@ -48,7 +49,7 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
 def rows_of(source: Any, topology: Topology, start: int = 0, **changes: Any) -> list[feed.Rows]:
     mapping = {"name": "a", "seed": 4, "training.global_batch_size": BATCH, "data.remainder": "partial"}
     settings, input_section = settings_from_mapping(mapping | changes)
-    data = TrainingData(source, None, input_section)
+    data = TrainingData(source, None, input_section, RandomChanges(input_section.image))
     plan = BatchPlan(NUM_EXAMPLES, BATCH, "partial")
     return list(islice(feed.training_rows(settings, data, plan, topology, start), STEPS - start))
 
@@ -67,7 +68,9 @@ def test_a_worker_feeds_the_ids_of_its_replicas(make: Any, topology: Topology) -
     plan = BatchPlan(NUM_EXAMPLES, BATCH, "partial")
     for step, rows in enumerate(rows_of(source, topology)):
         expected = [
-            step_ids(plan, source.fingerprint, 4, True, step, replica, topology.num_replicas).tolist()
+            step_ids(
+                plan, Shuffled(NUM_EXAMPLES, source.fingerprint, 4), step, replica, topology.num_replicas
+            ).tolist()
             for replica in topology.local_replicas
         ]
         assert real_ids(rows, topology) == expected
@@ -79,7 +82,7 @@ def test_a_worker_feeds_the_ids_of_its_replicas(make: Any, topology: Topology) -
 
 def test_a_worker_reads_no_more_than_its_shards() -> None:
     source, topology = Recording(*arrays()), Topology(2, 1, 1)
-    rows = list(feed.evaluation_rows(source, BATCH, InputSection(), topology))
+    rows = list(feed.evaluation_rows(source, BATCH, topology))
     own = {example for one in rows for shard in real_ids(one, topology) for example in shard}
     assert len(own) == 26
     # Apart from the example that a source is asked for its size with.
@@ -98,7 +101,7 @@ def test_feeding_starts_at_any_step(make: Any) -> None:
 @pytest.mark.parametrize("make", [Recording, ThroughTensorFlow])
 def test_evaluation_feeds_each_example_once_and_in_order(make: Any) -> None:
     topology = Topology(2, 0, 2)
-    rows = list(feed.evaluation_rows(make(*arrays()), BATCH, InputSection(), topology))
+    rows = list(feed.evaluation_rows(make(*arrays()), BATCH, topology))
     assert len(rows) == feed.num_steps(make(*arrays()), BATCH) == 7
     assert [shard for one in rows for shard in real_ids(one, topology)][:2] == [[0, 1], [2, 3]]
     assert rows[-1].lengths == (2, 1, 1, 1)

@@ -1,0 +1,151 @@
+"""Splits that go by a column: whole groups in one part, or the first rows for training and the last for the test."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from distkeras.data.apportioning import FloatArray, apportion
+from distkeras.data.permutation import order_key, permute
+from distkeras.data.sources.base import Source
+from distkeras.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+Ids = list[Int64Array]
+
+
+def split_by_group(source: Source, column: str, shares: FloatArray, seed: int) -> Ids:
+    """Returns the ids of each part, none of whose groups is in another part.
+
+    Groups are dealt out from the largest to the smallest, each to the part that lacks most, so that sizes come near
+    the shares wherever groups allow it; among groups of about one size (a factor of two) the seed decides. It goes by
+    the groups and their sizes alone: another order of rows gives the same parts.
+
+    Args:
+        source: The examples.
+        column: Name of the column; equal values are a group.
+        shares: Share of each part, shape (num_parts,), with the sum 1; a part without a share gets nothing.
+        seed: The split's.
+
+    Raises:
+        DataError: If there is no such column, a cell of it is empty, or there are fewer groups than parts.
+    """
+    values = _filled(source, column)
+    names, members, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    _check_distinct(len(names), shares, source, column, "groups")
+    content = hashlib.blake2b(digest_size=16)
+    for name, size in zip(names.tolist(), sizes.tolist(), strict=True):
+        content.update(f"{name!r}/{size}\n".encode())
+    key = order_key(f"groups/{content.hexdigest()}", seed, 0)
+    shuffled = permute(np.arange(len(names)), len(names), key)
+    order = shuffled[np.argsort(-np.floor(np.log2(sizes[shuffled])), kind="stable")]
+    part_of = _deal(sizes[order], shares)
+    chosen = np.empty(len(names), np.int64)
+    chosen[order] = part_of
+    return [np.flatnonzero(chosen[members] == part) for part in range(len(shares))]
+
+
+def split_by_time(source: Source, column: str, shares: FloatArray) -> Ids:
+    """Returns the ids of each part: every example of a part comes before all of the next one's.
+
+    Args:
+        source: The examples.
+        column: Name of the column; numbers, dates, or text as ISO 8601 has it. Equal values stay together.
+        shares: Share of each part from the first to the last, shape (num_parts,), with the sum 1; a part without a
+            share gets nothing.
+
+    Raises:
+        DataError: If there is no such column, a cell of it is empty or no time, or it has fewer values than parts.
+    """
+    values = _as_times(source, column, _filled(source, column))
+    moments, members, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    _check_distinct(len(moments), shares, source, column, "moments")
+    ends = np.cumsum(sizes)
+    # First moment of each part: where the moments' borders come nearest to the shares', and no part is left empty.
+    targets = np.cumsum(apportion(len(values), shares, np.zeros(len(shares))))
+    wanted = np.flatnonzero(shares)
+    borders: list[int] = [0]
+    for place, part in enumerate(wanted[:-1].tolist(), start=1):
+        least, most = borders[-1] + 1, len(moments) - (len(wanted) - place)
+        nearest = int(np.argmin(np.abs(ends[least - 1 : most] - targets[part])))
+        borders.append(least + nearest)
+    part_of = wanted[np.searchsorted(np.array(borders), np.arange(len(moments)), side="right") - 1]
+    return [np.flatnonzero(part_of[members] == part) for part in range(len(shares))]
+
+
+def _deal(sizes: Int64Array, shares: FloatArray) -> Int64Array:
+    """Returns the part of each group, in the order in which they are dealt out; every part with a share gets one."""
+    lacking = (shares * sizes.sum()).tolist()
+    wanted: list[int] = np.flatnonzero(shares).tolist()
+    empty = set(wanted)
+    part_of: list[int] = []
+    for left, size in zip(range(len(sizes), 0, -1), sizes.tolist(), strict=True):
+        part = max(empty if left == len(empty) else wanted, key=lambda one: (lacking[one], -one))
+        lacking[part] -= size
+        empty.discard(part)
+        part_of.append(part)
+    return np.array(part_of, np.int64)
+
+
+def _filled(source: Source, column: str) -> npt.NDArray[np.generic]:
+    """Returns a column's values, none of them empty."""
+    values = np.asarray(source.column(column))
+    if values.dtype.kind == "O":
+        is_empty = np.array([value is None or value == "" for value in values.tolist()])
+        values = np.where(is_empty, "", values).astype(str)
+    elif values.dtype.kind in "fM":
+        is_empty = np.isnan(values) if values.dtype.kind == "f" else np.isnat(values)
+    else:
+        is_empty = values == "" if values.dtype.kind == "U" else np.zeros(len(values), bool)
+    if is_empty.any():
+        row = int(np.argmax(is_empty))
+        count = int(is_empty.sum())
+        raise DataError(
+            f"The split's column {column!r} has {count:,} empty cell{'s' if count > 1 else ''}.",
+            place=f"{source.locate(row)}, column {column!r}",
+            remedy="fill them, or remove these rows",
+        )
+    return values
+
+
+def _as_times(source: Source, column: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    if values.dtype.kind != "U":
+        return values
+    texts = values.astype(str)
+    if (np.strings.str_len(texts) == len("2024-12")).all():
+        texts = np.strings.add(texts, "-01")
+    # Arrow takes texts with a time zone only where a zone is asked for, and texts without one only where none is.
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            return pa.array(texts).cast(kind).to_numpy()
+        except pa.ArrowInvalid:
+            continue
+    row = next((row for row, text in enumerate(texts.tolist()) if not _is_time(text)), 0)
+    raise DataError(
+        f"The split's column {column!r} is text that tells no time, or some with and some without a time zone.",
+        place=f"{source.locate(row)}, column {column!r}",
+        received=str(values[row]),
+        remedy="write times as numbers, or as in 2024-12-31T23:59:00; day and month first do not sort",
+    )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_distinct(num_values: int, shares: FloatArray, source: Source, column: str, noun: str) -> None:
+    num_parts = int(np.count_nonzero(shares))
+    if num_values < num_parts:
+        raise DataError(
+            f"Column {column!r} has {num_values} {noun if num_values > 1 else noun[:-1]} for {num_parts} parts.",
+            place=f"data.split: {source.name}",
+            remedy="name another column as data.split.column, or set data.split.test or .validation to 0",
+        )

@@ -1,0 +1,99 @@
+"""Reads and decodes every example once, and lists all that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+import numpy as np
+
+from distkeras.data.bad_data import find_unreadable_example
+from distkeras.data.permutation import Int64Array
+from distkeras.data.sources.base import Source
+from distkeras.errors import DataError
+
+NUM_THREADS = 16
+EXAMPLES_PER_CHUNK = 256
+# Chunks that are read at the same time or wait for it: a bound on memory.
+CHUNKS_AHEAD = 4 * NUM_THREADS
+
+Stage = Literal["read", "parse", "decode"]
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """An example that cannot be trained on.
+
+    Attributes:
+        place: File and record number, as the source calls them.
+        stage: What failed: the disk ("read"), the record's form ("parse"), or its content ("decode").
+        reason: What is wrong, in a sentence.
+    """
+
+    place: str
+    stage: Stage
+    reason: str
+
+
+def bad_records(source: Source, advance: Callable[[int], None] = lambda _: None) -> list[BadRecord]:
+    """Returns all examples that cannot be read or decoded, by id.
+
+    Args:
+        source: The examples.
+        advance: Told after every chunk how many examples were read.
+    """
+    starts = range(0, source.num_examples, EXAMPLES_PER_CHUNK)
+    chunks = [np.arange(first, min(first + EXAMPLES_PER_CHUNK, source.num_examples)) for first in starts]
+    found: list[BadRecord] = []
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        for first in range(0, len(chunks), CHUNKS_AHEAD):
+            some = chunks[first : first + CHUNKS_AHEAD]
+            for chunk, bad in zip(some, pool.map(lambda ids: list(_bad_in(source, ids)), some), strict=True):
+                found += bad
+                advance(len(chunk))
+    return found
+
+
+def _bad_in(source: Source, ids: Int64Array) -> Iterator[BadRecord]:
+    # Examples that are read one by one may differ in shape, which is no error before they make a batch.
+    groups = [ids] if source.granularity == "batch" else np.split(ids, len(ids))
+    yield from chain.from_iterable(_bad_among(source, group) for group in groups)
+
+
+def _bad_among(source: Source, ids: Int64Array) -> Iterator[BadRecord]:
+    """Halves what cannot be read until single examples are left."""
+    try:
+        source.read_arrays(ids)
+    except (
+        Exception
+    ) as error:  # Any library below may fail in its own way; the sentence is made further down.
+        if len(ids) > 1:
+            for half in np.array_split(ids, 2):
+                yield from _bad_among(source, half)
+            return
+        yield _record(source, int(ids[0]), error)
+
+
+def _record(source: Source, example_id: int, error: Exception) -> BadRecord:
+    explained = error if isinstance(error, DataError) else find_unreadable_example(source, [example_id])
+    place = source.locate(example_id)
+    if explained is None:
+        # It could be read the second time: the disk or the network failed for a moment.
+        return BadRecord(place, "read", f"{type(error).__name__}: {error}".partition("\n")[0])
+    received = "" if explained.received is None else f" ({explained.received})"
+    return BadRecord(place, _stage(error), f"{explained.problem}{received}".replace("\n", " "))
+
+
+def _stage(error: Exception) -> Stage:
+    if isinstance(error, DataError):
+        return "parse"
+    # TensorFlow's errors for files; the module is not imported for sources that read without it.
+    is_file = isinstance(error, OSError) or type(error).__name__ in (
+        "NotFoundError",
+        "PermissionDeniedError",
+        "UnavailableError",
+    )
+    return "read" if is_file else "decode"
