@@ -1,69 +1,141 @@
-"""Proves that every example is read exactly once an epoch: by counting what each worker would read."""
+"""Proves that a run reads every example exactly once an epoch, and measures with nothing that it trains on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from distkeras.config.sections import Config
-from distkeras.data.batches import BatchPlan, batch_ids
-from distkeras.data.order import ById, Order
-from distkeras.data.overlaps import MAX_PLACES, Overlap
+from distkeras.config.sections import Config, TopologySection
+from distkeras.data.batches import BatchPlan
+from distkeras.data.order import ById
+from distkeras.data.overlaps import Overlap
 from distkeras.data.permutation import Int64Array
+from distkeras.data.preparation import prepare
+from distkeras.data.reading_check import BadRecord
+from distkeras.data.readings import Advance, Count, count_readings
 from distkeras.data.sources.base import Source
+from distkeras.data.splits import Splits, open_splits
 from distkeras.data.training_order import training_order
-from distkeras.data.worker_loads import Loads, WorkerShare
-from distkeras.errors import DataError
+from distkeras.errors import ConfigError, DataError
 from distkeras.topology import Topology
 
-# Ids that are counted at once; a few arrays of this length are alive.
-IDS_PER_CHUNK = 2**18
-
-Advance = Callable[[int], None]
+MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
-class Count:
-    """How often the examples of one part are read, held against how often they must be.
+class Audit:
+    """What an audit found.
 
     Attributes:
-        num_examples: Examples of the part.
-        steps_per_epoch: Steps that every worker makes.
-        num_dropped: Readings that the remainder policy leaves out of all audited epochs.
-        num_repeated: Readings of an example that was read before in the epoch, as policy, mixture or balance ask for.
-        num_unseen: Examples that a mixture or balanced classes leave for later epochs.
-        num_missing: Readings that should have been and were not.
-        num_duplicated: Readings that should not have been.
-        places: Where some of the missing and duplicated examples are.
-        uneven_steps: Whether a worker makes another number of steps than the others.
-        workers: What each worker reads, by rank.
+        num_workers: Workers that share an epoch.
+        num_epochs: Epochs that were counted.
+        counts: How often examples are read, by part.
+        shared: Examples that are in two parts.
+        bad: Examples that cannot be read; None: nothing was read.
+        max_bad_records: How many of them the config allows.
     """
 
-    num_examples: int
-    steps_per_epoch: int
-    num_dropped: int
-    num_repeated: int
-    num_unseen: int
-    num_missing: int
-    num_duplicated: int
-    places: tuple[str, ...]
-    uneven_steps: bool
-    workers: tuple[WorkerShare, ...]
+    num_workers: int
+    num_epochs: int
+    counts: Mapping[str, Count]
+    shared: tuple[Overlap, ...]
+    bad: tuple[BadRecord, ...] | None
+    max_bad_records: int
 
     @property
     def passed(self) -> bool:
-        """Whether everything is read as often as it must be, in equally many steps."""
-        return not (self.num_missing or self.num_duplicated or self.uneven_steps)
+        """Whether nothing is off."""
+        return (
+            all(count.passed for count in self.counts.values())
+            and not self.shared
+            and not self._has_too_many_bad
+        )
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns what `distkeras data audit --json` prints: the training part's numbers first."""
+        others = {name: _as_mapping(count) for name, count in self.counts.items() if name != "train"}
+        found: dict[str, Any] = {
+            "passed": self.passed,
+            "workers": self.num_workers,
+            "epochs": self.num_epochs,
+        }
+        found |= _as_mapping(self.counts["train"]) | {"parts": others}
+        found["overlaps"] = [vars(overlap) for overlap in self.shared]
+        if self.bad is not None:
+            found["num_bad_records"] = len(self.bad)
+            found["bad_records"] = [vars(record) for record in self.bad]
+        return found
+
+    def require_passed(self) -> None:
+        """Refuses data that would not be trained on and measured as it must be.
+
+        Raises:
+            DataError: If something is off; with the remedy.
+        """
+        for overlap in self.shared[:1]:
+            raise DataError(
+                f"{overlap.num_examples:,} examples of the {overlap.first} data are {overlap.second} data, too.",
+                place=", ".join(overlap.places),
+                remedy=f"give data.{overlap.second} other data, or leave it out: then data.split divides the source",
+            )
+        for name, count in self.counts.items():
+            if not count.passed:
+                raise _unproved(name, count)
+        if self.bad and self._has_too_many_bad:
+            raise DataError(
+                f"{len(self.bad):,} examples cannot be read; data.max_bad_records allows {self.max_bad_records:,}.",
+                place=self.bad[0].place,
+                received=self.bad[0].reason,
+                remedy="repair or remove these records, or raise data.max_bad_records",
+            )
 
     @property
-    def imbalance(self) -> float:
-        """How much more than the mean the busiest worker reads, of bytes where they are known, else of examples."""
-        loads = [worker.num_bytes for worker in self.workers if worker.num_bytes is not None]
-        if len(loads) < len(self.workers):
-            loads = [worker.num_examples for worker in self.workers]
-        return max(loads) * len(loads) / max(sum(loads), 1) - 1
+    def _has_too_many_bad(self) -> bool:
+        return self.bad is not None and len(self.bad) > self.max_bad_records
+
+
+def open_for_audit(config: Config) -> Splits:
+    """Opens the parts of a run's data, the training part without the rows that it leaves out.
+
+    Raises:
+        ConfigError: If the data is a stream.
+        DataError: If the data is missing, unreadable or not what the config says.
+    """
+    if config.data.source.kind == "generator":
+        raise ConfigError(
+            "A stream has no numbered examples, so nobody can prove that each is read exactly once.",
+            place="data.source.kind",
+            received="generator",
+            remedy="audit sources that are stored; a stream is read at least once",
+        )
+    splits = open_splits(config.data)
+    tabular = config.data.tabular
+    if tabular is None or tabular.outliers != "drop":
+        return splits
+    train = prepare(config.data, splits.train).apply_to_training(splits.train)
+    return Splits(train, splits.validation, splits.test)
+
+
+def topology_for(config: Config, num_workers: int | None) -> Topology:
+    """Returns the workers whose reading is audited.
+
+    Args:
+        config: The run's config.
+        num_workers: How many workers, of one replica each; None: as the config says. Of a range it is the most.
+    """
+    section = config.topology
+    if num_workers is None and section.kind == "local":
+        return Topology(num_local_replicas=1 if section.replicas == "auto" else section.replicas)
+    num_workers = num_workers or _most_workers(section)
+    # Workers that share one copy of the model read the same examples: to the order they are one.
+    return Topology(world_size=max(1, num_workers // section.model_parallel))
+
+
+def _most_workers(section: TopologySection) -> int:
+    return section.workers if isinstance(section.workers, int) else section.workers[1]
 
 
 def audit_training(
@@ -107,136 +179,36 @@ def walked_groups(config: Config, source: Source) -> Int64Array | None:
     return None
 
 
-def count_readings(
-    source: Source,
-    order: Order,
-    plan: BatchPlan,
-    topology: Topology,
-    num_epochs: int,
-    groups: Int64Array | None,
-    advance: Advance = lambda _: None,
-) -> Count:
-    """Counts what all workers read in the first epochs, with the arithmetic that feeds them.
+def _as_mapping(count: Count) -> dict[str, Any]:
+    return {
+        "arithmetic": count.arithmetic,
+        "examples": count.num_examples,
+        "missing": count.num_missing,
+        "duplicated": count.num_duplicated,
+        "places": list(count.places),
+        "steps_per_epoch": count.steps_per_epoch,
+        "equal_steps": not count.uneven_steps,
+        "dropped": count.num_dropped,
+        "repeated": count.num_repeated,
+        "unseen": count.num_unseen,
+        "per_worker": [
+            {
+                "examples": worker.num_examples,
+                "files": worker.num_files,
+                "blocks": worker.num_blocks,
+                "bytes": worker.num_bytes,
+            }
+            for worker in count.workers
+        ],
+        "imbalance": count.imbalance,
+    }
 
-    Args:
-        source: The examples.
-        order: Which of them stands where.
-        plan: How an epoch is cut into steps.
-        topology: How many workers and replicas there are.
-        num_epochs: Epochs to count.
-        groups: Which examples are walked through together, over epochs, shape (num_examples,): then each must be read
-            as often as any other of its group, but for one time. None: each must be read once an epoch.
-        advance: Told after every chunk how many readings it counted.
-    """
-    tally = _Tally(source, groups)
-    loads = Loads(source)
-    uneven = False
-    workers: list[WorkerShare] = []
-    for epoch in range(num_epochs):
-        for rank in range(topology.world_size):
-            num_rows = 0
-            for ids, rows in _readings(order, plan, topology, rank, epoch):
-                tally.add(ids)
-                num_rows += rows
-                if epoch == 0:
-                    loads.add(ids)
-                advance(len(ids))
-            uneven |= num_rows != plan.steps_per_epoch * topology.num_local_replicas
-            if epoch == 0:
-                workers.append(loads.share())
-        tally.end_epoch(order, plan, epoch)
-    tally.end()
-    return Count(
-        num_examples=source.num_examples,
-        steps_per_epoch=plan.steps_per_epoch,
-        num_dropped=plan.num_dropped * num_epochs,
-        num_repeated=plan.num_repeated * num_epochs + tally.num_revisited,
-        num_unseen=tally.num_unseen,
-        num_missing=tally.num_missing,
-        num_duplicated=tally.num_duplicated,
-        places=tuple(tally.places),
-        uneven_steps=uneven,
-        workers=tuple(workers),
+
+def _unproved(name: str, count: Count) -> DataError:
+    steps = "; workers differ in their number of steps" if count.uneven_steps else ""
+    return DataError(
+        f"The {name} data is not read exactly once: {count.num_missing:,} readings are missing and "
+        f"{count.num_duplicated:,} are too many{steps}.",
+        place=", ".join(count.places) or None,
+        remedy="this is a fault of the order, not of the data: report it with the config",
     )
-
-
-def _readings(
-    order: Order, plan: BatchPlan, topology: Topology, rank: int, epoch: int
-) -> Iterator[tuple[Int64Array, int]]:
-    """Yields the ids that one worker reads in an epoch, and the number of batches they come in, chunk by chunk."""
-    first = rank * topology.num_local_replicas
-    replicas = range(first, first + topology.num_local_replicas)
-    steps_per_chunk = max(1, IDS_PER_CHUNK // plan.global_batch_size)
-    steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
-    for start in range(0, len(steps), steps_per_chunk):
-        chunk = steps[start : start + steps_per_chunk]
-        batches = batch_ids(plan, order, chunk, replicas, topology.num_replicas)
-        places = np.arange(batches.ids.shape[1])
-        yield batches.ids[places < batches.lengths[:, np.newaxis]], len(batches.lengths)
-
-
-class _Tally:
-    """How often each example was read, and what is wrong with that."""
-
-    def __init__(self, source: Source, groups: Int64Array | None) -> None:
-        self._source = source
-        self._groups = groups
-        self._counts = np.zeros(source.num_examples, np.int32)
-        self.num_missing = self.num_duplicated = self.num_revisited = self.num_unseen = 0
-        self.places: list[str] = []
-
-    def add(self, ids: Int64Array) -> None:
-        found, times = np.unique(ids, return_counts=True)
-        self._counts[found] += times.astype(np.int32)
-
-    def end_epoch(self, order: Order, plan: BatchPlan, epoch: int) -> None:
-        """Takes the remainder policy out of the counts, and holds them against once an epoch."""
-        dropped = np.arange(plan.num_examples - plan.num_dropped, plan.num_examples)
-        np.add.at(self._counts, order.visits(epoch, dropped).ids, 1)
-        repeated = np.arange(plan.num_repeated) % plan.num_examples
-        np.subtract.at(self._counts, order.visits(epoch, repeated).ids, 1)
-        if self._groups is None:
-            self._compare(1, 1)
-            self._counts[:] = 0
-
-    def end(self) -> None:
-        """Holds the counts of all epochs against one another where groups are walked through."""
-        if self._groups is None:
-            return
-        sizes = np.bincount(self._groups)
-        visits = np.bincount(self._groups, weights=self._counts).astype(np.int64)
-        self.num_revisited = int(np.maximum(self._counts - 1, 0).sum())
-        self.num_unseen = int(np.count_nonzero(self._counts == 0))
-        self._compare((visits // sizes)[self._groups], (-(-visits // sizes))[self._groups])
-
-    def _compare(self, least: Int64Array | int, most: Int64Array | int) -> None:
-        too_few, too_many = np.maximum(least - self._counts, 0), np.maximum(self._counts - most, 0)
-        self.num_missing += int(too_few.sum())
-        self.num_duplicated += int(too_many.sum())
-        wrong = np.flatnonzero(too_few + too_many)[: MAX_PLACES - len(self.places)]
-        self.places += [self._source.locate(example_id) for example_id in wrong.tolist()]
-
-
-def require_passed(counts: Mapping[str, Count], shared: Sequence[Overlap]) -> None:
-    """Refuses data that would not be trained on and measured as it must be.
-
-    Raises:
-        DataError: If a part is not read exactly once, or two parts share examples; with the remedy.
-    """
-    if shared:
-        first = shared[0]
-        raise DataError(
-            f"{first.num_examples:,} examples of the {first.first} data are {first.second} data, too.",
-            place=", ".join(first.places),
-            remedy=f"give data.{first.second} other data, or leave it out: then data.split divides the source",
-        )
-    for name, count in counts.items():
-        if count.passed:
-            continue
-        steps = "; workers differ in their number of steps" if count.uneven_steps else ""
-        raise DataError(
-            f"The {name} data is not read exactly once: {count.num_missing:,} readings are missing and "
-            f"{count.num_duplicated:,} are too many{steps}.",
-            place=", ".join(count.places) or None,
-            remedy="this is a fault of the order, not of the data: report it with the config",
-        )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
-from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError
 
@@ -64,8 +64,7 @@ def find_unreadable_example(
     """Says which example made reading fail, after tf.data raised an error that does not name it.
 
     tf.data reads ahead in parallel, so that its error cannot say which example it was reading. Here examples
-    are read one by one until one fails. Call it with the ids of the steps at hand: all ids of a large data
-    set take as long as an epoch.
+    are read again until one fails, which may take as long as an epoch.
 
     Args:
         source: The source that the failed pipeline reads.
@@ -74,27 +73,53 @@ def find_unreadable_example(
     Returns:
         The error to raise, with the example's place and the reason; None where all examples can be read.
     """
-    tried = np.arange(source.num_examples) if ids is None else np.asarray(ids, dtype=np.int64)
+    tried = np.arange(source.num_examples) if ids is None else np.asarray(ids, np.int64)
+    found = find_unreadable_examples(source, tried, limit=1)
+    return found[0][1] if found else None
+
+
+def find_unreadable_examples(source: Source, ids: np.ndarray, *, limit: int) -> list[tuple[int, DataError]]:
+    """Reads examples, and returns those that cannot be read, with the reason and their place.
+
+    Args:
+        source: The source.
+        ids: What is read, in this order, shape (n,).
+        limit: After so many it stops.
+    """
+    found: list[tuple[int, DataError]] = []
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for start in range(0, len(tried), EXAMPLES_PER_CHUNK):
-            chunk = tried[start : start + EXAMPLES_PER_CHUNK]
-            for error in pool.map(lambda example_id: _try_reading(source, int(example_id)), chunk):
+        for start in range(0, len(ids), EXAMPLES_PER_CHUNK):
+            chunk = ids[start : start + EXAMPLES_PER_CHUNK]
+            if source.granularity == "batch" and _is_readable(source, chunk):
+                continue
+            for example_id, error in zip(chunk, pool.map(partial(_try_reading, source), chunk), strict=True):
                 if error is not None:
-                    return error
-    return None
+                    found.append((int(example_id), error))
+            if len(found) >= limit:
+                return found[:limit]
+    return found
+
+
+def _is_readable(source: Source, ids: np.ndarray) -> bool:
+    try:
+        source.read_arrays(ids)
+    except Exception:  # as in _try_reading, which then says what and where
+        return False
+    return True
 
 
 def _try_reading(source: Source, example_id: int) -> DataError | None:
-    ids = [example_id] if source.granularity == "batch" else example_id
+    known = source.unreadable.get(int(example_id))
+    if known is not None:
+        return known
     try:
-        with tf.device("CPU:0"):
-            source.read(tf.constant(ids, tf.int64))
+        source.read_arrays(np.array([example_id]))
     except DataError as error:
         return error
     except Exception as error:  # Any library below may fail in its own way; here only the place is wanted.
         return DataError(
             "An example cannot be read or decoded.",
-            place=f"{source.locate(example_id)} in {source.name}",
+            place=f"{source.locate(int(example_id))} in {source.name}",
             received=_reason(error),
             remedy="Remove the example, or replace its file with a whole one.",
         )

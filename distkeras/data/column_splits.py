@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -18,7 +19,26 @@ Int64Array = npt.NDArray[np.int64]
 Ids = list[Int64Array]
 
 
-def split_by_group(source: Source, column: str, shares: FloatArray, seed: int) -> Ids:
+@dataclass(frozen=True)
+class SplitColumn:
+    """What a split goes by.
+
+    Attributes:
+        source: The examples.
+        name: The column's name.
+        values: Its value for each example: numbers, dates or text; shape (num_examples,).
+    """
+
+    source: Source
+    name: str
+    values: npt.NDArray[np.generic]
+
+    def place(self, row: int) -> str:
+        """Returns where the value of an example is."""
+        return f"{self.source.locate(row)}, column {self.name!r}"
+
+
+def split_by_group(column: SplitColumn, shares: FloatArray, seed: int) -> Ids:
     """Returns the ids of each part, none of whose groups is in another part.
 
     Groups are dealt out from the largest to the smallest, each to the part that lacks most, so that sizes come near
@@ -26,17 +46,16 @@ def split_by_group(source: Source, column: str, shares: FloatArray, seed: int) -
     the groups and their sizes alone: another order of rows gives the same parts.
 
     Args:
-        source: The examples.
-        column: Name of the column; equal values are a group.
+        column: What tells groups apart.
         shares: Share of each part, shape (num_parts,), with the sum 1; a part without a share gets nothing.
         seed: The split's.
 
     Raises:
-        DataError: If there is no such column, a cell of it is empty, or there are fewer groups than parts.
+        DataError: If a value is empty, or there are fewer groups than parts.
     """
-    values = _filled(source, column)
+    values = _filled(column)
     names, members, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    _check_distinct(len(names), shares, source, column, "groups")
+    _check_distinct(len(names), shares, column, "groups")
     content = hashlib.blake2b(digest_size=16)
     for name, size in zip(names.tolist(), sizes.tolist(), strict=True):
         content.update(f"{name!r}/{size}\n".encode())
@@ -49,21 +68,20 @@ def split_by_group(source: Source, column: str, shares: FloatArray, seed: int) -
     return [np.flatnonzero(chosen[members] == part) for part in range(len(shares))]
 
 
-def split_by_time(source: Source, column: str, shares: FloatArray) -> Ids:
+def split_by_time(column: SplitColumn, shares: FloatArray) -> Ids:
     """Returns the ids of each part: every example of a part comes before all of the next one's.
 
     Args:
-        source: The examples.
-        column: Name of the column; numbers, dates, or text as ISO 8601 has it. Equal values stay together.
+        column: Numbers, dates, or text as ISO 8601 has it. Equal values stay together.
         shares: Share of each part from the first to the last, shape (num_parts,), with the sum 1; a part without a
             share gets nothing.
 
     Raises:
-        DataError: If there is no such column, a cell of it is empty or no time, or it has fewer values than parts.
+        DataError: If a value is empty or no time, or there are fewer moments than parts.
     """
-    values = _as_times(source, column, _filled(source, column))
+    values = _as_times(column, _filled(column))
     moments, members, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    _check_distinct(len(moments), shares, source, column, "moments")
+    _check_distinct(len(moments), shares, column, "moments")
     ends = np.cumsum(sizes)
     # First moment of each part: where the moments' borders come nearest to the shares', and no part is left empty.
     targets = np.cumsum(apportion(len(values), shares, np.zeros(len(shares))))
@@ -91,9 +109,9 @@ def _deal(sizes: Int64Array, shares: FloatArray) -> Int64Array:
     return np.array(part_of, np.int64)
 
 
-def _filled(source: Source, column: str) -> npt.NDArray[np.generic]:
+def _filled(column: SplitColumn) -> npt.NDArray[np.generic]:
     """Returns a column's values, none of them empty."""
-    values = np.asarray(source.column(column))
+    values = column.values
     if values.dtype.kind == "O":
         is_empty = np.array([value is None or value == "" for value in values.tolist()])
         values = np.where(is_empty, "", values).astype(str)
@@ -102,17 +120,16 @@ def _filled(source: Source, column: str) -> npt.NDArray[np.generic]:
     else:
         is_empty = values == "" if values.dtype.kind == "U" else np.zeros(len(values), bool)
     if is_empty.any():
-        row = int(np.argmax(is_empty))
         count = int(is_empty.sum())
         raise DataError(
-            f"The split's column {column!r} has {count:,} empty cell{'s' if count > 1 else ''}.",
-            place=f"{source.locate(row)}, column {column!r}",
+            f"The split's column {column.name!r} has {count:,} empty cell{'s' if count > 1 else ''}.",
+            place=column.place(int(np.argmax(is_empty))),
             remedy="fill them, or remove these rows",
         )
     return values
 
 
-def _as_times(source: Source, column: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _as_times(column: SplitColumn, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     if values.dtype.kind != "U":
         return values
     texts = values.astype(str)
@@ -126,8 +143,8 @@ def _as_times(source: Source, column: str, values: npt.NDArray[np.generic]) -> n
             continue
     row = next((row for row, text in enumerate(texts.tolist()) if not _is_time(text)), 0)
     raise DataError(
-        f"The split's column {column!r} is text that tells no time, or some with and some without a time zone.",
-        place=f"{source.locate(row)}, column {column!r}",
+        f"The split's column {column.name!r} is text that tells no time, or some with and some without a time zone.",
+        place=column.place(row),
         received=str(values[row]),
         remedy="write times as numbers, or as in 2024-12-31T23:59:00; day and month first do not sort",
     )
@@ -141,11 +158,11 @@ def _is_time(text: str) -> bool:
     return True
 
 
-def _check_distinct(num_values: int, shares: FloatArray, source: Source, column: str, noun: str) -> None:
+def _check_distinct(num_values: int, shares: FloatArray, column: SplitColumn, noun: str) -> None:
     num_parts = int(np.count_nonzero(shares))
     if num_values < num_parts:
         raise DataError(
-            f"Column {column!r} has {num_values} {noun if num_values > 1 else noun[:-1]} for {num_parts} parts.",
-            place=f"data.split: {source.name}",
+            f"Column {column.name!r} has {num_values} {noun if num_values > 1 else noun[:-1]} for {num_parts} parts.",
+            place=f"data.split: {column.source.name}",
             remedy="name another column as data.split.column, or set data.split.test or .validation to 0",
         )

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from distkeras.config import source_sections
 from distkeras.config.sections import DataSection, SplitSection
 from distkeras.data.apportioning import FloatArray, apportion
-from distkeras.data.column_splits import split_by_group, split_by_time
+from distkeras.data.column_splits import SplitColumn, split_by_group, split_by_time
 from distkeras.data.permutation import global_order
 from distkeras.data.sources import open_source
 from distkeras.data.sources.base import Source, Subset
+from distkeras.data.split_columns import column_values, without_column
 from distkeras.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
@@ -41,9 +42,14 @@ def open_splits(section: DataSection) -> Splits:
     Raises:
         DataError: As `open_source` and `split_source`, or if the sources differ in classes or columns.
     """
-    source = open_source(section.source, raw_columns=section.tabular is not None)
+    column = section.split.column
+    source_section = section.source if column is None else without_column(section.source, column)
+    source = open_source(
+        source_section, raw_columns=section.tabular is not None, max_bad_records=section.max_bad_records
+    )
     own = {part: 0.0 for part in ("validation", "test") if getattr(section, part) is not None}
-    splits = split_source(source, section.split.model_copy(update=own))
+    values = None if column is None else column_values(source_section, source, column)
+    splits = split_source(source, section.split.model_copy(update=own), values)
     return Splits(
         train=splits.train,
         validation=_open_own("validation", section, source) or splits.validation,
@@ -55,7 +61,12 @@ def _open_own(part: Literal["validation", "test"], section: DataSection, source:
     own_section: source_sections.Source | None = getattr(section, part)
     if own_section is None:
         return None
-    own = open_source(own_section, raw_columns=section.tabular is not None, like=source)
+    own = open_source(
+        own_section,
+        raw_columns=section.tabular is not None,
+        like=source,
+        max_bad_records=section.max_bad_records,
+    )
     # Class indices are positions in sorted names, and features are positions of columns: with other names the
     # same number would mean something else, and nothing would fail.
     for what in ("class_names", "feature_names"):
@@ -69,12 +80,17 @@ def _open_own(part: Literal["validation", "test"], section: DataSection, source:
     return own
 
 
-def split_source(source: Source, section: SplitSection) -> Splits:
+def split_source(source: Source, section: SplitSection, values: np.ndarray | None = None) -> Splits:
     """Splits a source into disjoint parts that together are the whole.
 
     The parts follow from the split's seed and the source's fingerprint alone. Sizes are exact to rounding:
     each part's, and with `stratified` each class's in each part; `group` and `time` come as near to the shares as
     groups and equal moments allow. A part keeps the source's order of examples.
+
+    Args:
+        source: The examples.
+        section: How they are split.
+        values: What `group` and `time` go by, shape (num_examples,); None: the source's own `section.column`.
 
     Raises:
         ConfigError: If nothing is left to train on, or the method needs a column.
@@ -90,7 +106,7 @@ def split_source(source: Source, section: SplitSection) -> Splits:
         )
     if shares[0] == 1:
         return Splits(source, None, None)
-    parts = _ids_of_parts(source, section, shares)
+    parts = _ids_of_parts(source, section, shares, values)
     return Splits(
         _part(source, "train", parts[0]),
         _part(source, "validation", parts[1]) if section.validation else None,
@@ -98,27 +114,25 @@ def split_source(source: Source, section: SplitSection) -> Splits:
     )
 
 
-def _ids_of_parts(source: Source, section: SplitSection, shares: FloatArray) -> list[Int64Array]:
-    match section.method:
-        case "group":
-            return split_by_group(source, _column(section), shares, section.seed)
-        case "time":
-            return split_by_time(source, _column(section), shares)
-        case "random" | "stratified":
-            order = global_order(f"split/{source.fingerprint}", section.seed, 0, source.num_examples)
-            if section.method == "stratified":
-                return _stratified(order, _class_labels(source), shares, source)
-            return _slices(order, apportion(source.num_examples, shares, np.zeros(len(shares))))
-
-
-def _column(section: SplitSection) -> str:
-    if section.column is None:
-        raise ConfigError(
-            f"A split by {section.method} goes by a column.",
-            place="data.split.column",
-            remedy="name a column of the table as data.split.column, or set data.split.method: random",
-        )
-    return section.column
+def _ids_of_parts(
+    source: Source, section: SplitSection, shares: FloatArray, values: np.ndarray | None
+) -> list[Int64Array]:
+    if section.method in ("group", "time"):
+        column = section.column
+        if column is None:
+            raise ConfigError(
+                f"A split by {section.method} goes by a column.",
+                place="data.split.column",
+                remedy="name a column of the table as data.split.column, or set data.split.method: random",
+            )
+        split_column = SplitColumn(source, column, source.column(column) if values is None else values)
+        if section.method == "group":
+            return split_by_group(split_column, shares, section.seed)
+        return split_by_time(split_column, shares)
+    order = global_order(f"split/{source.fingerprint}", section.seed, 0, source.num_examples)
+    if section.method == "stratified":
+        return _stratified(order, _class_labels(source), shares, source)
+    return _slices(order, apportion(source.num_examples, shares, np.zeros(len(shares))))
 
 
 def _part(source: Source, name: str, ids: Int64Array) -> Source:

@@ -96,7 +96,7 @@ def _open(config: Config, attempt: Attempt) -> OpenedRun:
     from distkeras.training.session import load
 
     attempt.progress.announce(f"opening the {config.data.source.kind} data of the run")
-    experiment = open_experiment(config, attempt.directory.read_preprocessing())
+    experiment = open_experiment(config, attempt.surroundings(placement))
     train = experiment.splits.train
     require_same_data(attempt.directory, train.fingerprint, train.name)
     trained = load(

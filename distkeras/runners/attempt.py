@@ -26,6 +26,7 @@ from distkeras.topology import Worker
 if TYPE_CHECKING:
     import keras
 
+    from distkeras.training.experiment import Surroundings
     from distkeras.training.feeding import TrainingData
     from distkeras.training.session import Placement, Trained
 
@@ -73,6 +74,15 @@ class Attempt:
         from distkeras.training.session import place
 
         return place(self.settings, self.worker)
+
+    def surroundings(self, placement: Placement) -> Surroundings:
+        """Returns what the run's data is opened with: what an earlier attempt learnt of it, and the other workers."""
+        from distkeras.training.experiment import Surroundings
+
+        state = self.directory.read_preprocessing()
+        # An attempt reads it before any other of its workers may write it.
+        placement.require_same({"what an earlier attempt learnt of the data": state})
+        return Surroundings(state, self.progress.announce, placement.exchange, placement.topology)
 
     def train(
         self,

@@ -81,7 +81,7 @@ def train_config(attempt: Attempt, config: Config) -> tuple[Trained, Experiment]
     from distkeras.training.experiment import open_experiment
 
     attempt.progress.announce(f"opening the {config.data.source.kind} data")
-    experiment = open_experiment(config, attempt.directory.read_preprocessing())
+    experiment = open_experiment(config, attempt.surroundings(placement))
     if attempt.writes:
         attempt.directory.write_preprocessing(experiment.state())
     trained = attempt.train(experiment.build_model, experiment.data, placement)

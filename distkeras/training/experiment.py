@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 
 from distkeras.config.sections import Config
 from distkeras.data.bad_data import check_class_labels
+from distkeras.data.cache import cached
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.preparation import Preparation, State, mixes_labels, prepare, with_mixable_labels
+from distkeras.data.quarantine import Exchange, find_bad_records, without
 from distkeras.data.sources.base import Source
 from distkeras.data.splits import Splits, open_splits
 from distkeras.errors import ConfigError
@@ -24,8 +26,9 @@ from distkeras.training.compiling import compile_model
 from distkeras.training.feeding import TrainingData
 
 ADAPT_BATCH_SIZE = 1024
-# Its name in the saved state.
+# Their names in the saved state.
 _MOMENTS = "normalize"
+_BAD_RECORDS = "bad_records"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Experiment:
         preparation: What makes new data like them.
         moments: Mean and variance of each training feature, shape (num_features,); None unless data.normalize
             is `standard`.
+        bad_records: What could not be read and is left out, as JSON values.
     """
 
     config: Config
@@ -46,6 +50,7 @@ class Experiment:
     task: Task
     preparation: Preparation
     moments: tuple[np.ndarray, np.ndarray] | None
+    bad_records: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def data(self) -> TrainingData:
@@ -56,6 +61,8 @@ class Experiment:
     def state(self) -> dict[str, Any]:
         """Returns what was learnt of the training part, as JSON values: it is kept with the run."""
         state = self.preparation.state()
+        if self.config.data.max_bad_records:
+            state[_BAD_RECORDS] = list(self.bad_records)
         if self.moments is not None:
             mean, variance = self.moments
             state[_MOMENTS] = {"mean": mean.tolist(), "variance": variance.tolist()}
@@ -125,34 +132,78 @@ class Experiment:
                 return inputs if is_float or is_left else keras.ops.cast(inputs, "float32")
 
 
-def open_experiment(config: Config, state: State | None = None) -> Experiment:
-    """Opens the data of a config and checks it against the task, before anything is built.
+@dataclass(frozen=True)
+class Surroundings:
+    """What opening an experiment needs beside its config.
 
-    Args:
-        config: The config.
+    Attributes:
         state: What an earlier attempt learnt of the data, `Experiment.state`; None: learn it now.
+        say: Where a person is told what takes time.
+        exchange: How workers tell each other JSON values; alone, a worker hears itself.
+        topology: This worker's place among them.
+    """
+
+    state: State | None = None
+    say: Callable[[str], None] = lambda text: None
+    exchange: Exchange = lambda value: [value]
+    topology: Topology = field(default_factory=Topology)
+
+
+def open_experiment(config: Config, surroundings: Surroundings | None = None) -> Experiment:
+    """Opens the data of a config and checks it against the task, before anything is built. Collective.
 
     Raises:
         DataError: If data is missing, unreadable or not what the task needs.
         ConfigError: If what happens to the data does not fit it.
+        ResourceError: If what is to be kept of it does not fit into memory or on the disk.
     """
-    splits = open_splits(config.data)
+    around = surroundings or Surroundings()
+    whole = open_splits(config.data)
+    bad_records = _bad_records(config, whole, around)
+    splits = without(whole, bad_records)
     task = make_task(config.task, splits.train.labels(), splits.train.class_names, splits.train.name)
     for source in (splits.train, splits.validation, splits.test):
         if source is not None and task.is_classification:
             check_class_labels(source, task.num_outputs)
-    preparation = prepare(config.data, splits.train, state)
-    image, num_outputs = config.data.image, task.num_outputs
-    if mixes_labels(image):
+    preparation = prepare(config.data, splits.train, around.state)
+    if mixes_labels(config.data.image):
         task = replace(task, loss="categorical_crossentropy")
 
-    def finished(source: Source | None) -> Source | None:
-        return source and with_mixable_labels(preparation.apply(source), image, num_outputs)
+    def finished(source: Source) -> Source:
+        kept = _kept(source, config, preparation, around)
+        return with_mixable_labels(kept, config.data.image, task.num_outputs)
 
-    train = with_mixable_labels(preparation.apply_to_training(splits.train), image, num_outputs)
-    prepared = Splits(train, finished(splits.validation), finished(splits.test))
-    moments = _moments(train, state) if config.data.normalize == "standard" else None
-    return Experiment(config, prepared, task, preparation, moments)
+    prepared = Splits(
+        finished(preparation.apply_to_training(splits.train)),
+        splits.validation and finished(preparation.apply(splits.validation)),
+        splits.test and finished(preparation.apply(splits.test)),
+    )
+    moments = _moments(prepared.train, around.state) if config.data.normalize == "standard" else None
+    return Experiment(config, prepared, task, preparation, moments, bad_records)
+
+
+def _bad_records(config: Config, splits: Splits, around: Surroundings) -> tuple[Mapping[str, Any], ...]:
+    """What cannot be read, as JSON values; looked for only where there may be some, and once a run."""
+    budget = config.data.max_bad_records
+    if not budget:
+        return ()
+    if around.state is not None and _BAD_RECORDS in around.state:
+        return tuple(around.state[_BAD_RECORDS])
+    around.say("reading every example once, for data.max_bad_records")
+    topology = around.topology
+    records = find_bad_records(splits, budget, around.exchange, topology.rank, topology.world_size)
+    for record in records:
+        around.say(f"left out: {record.place}: {record.problem}")
+    return tuple(asdict(record) for record in records)
+
+
+def _kept(source: Source, config: Config, preparation: Preparation, around: Surroundings) -> Source:
+    section = config.data.cache
+    if section is None:
+        return source
+    size = config.data.image.size
+    state = {"preprocessing": preparation.state(), "size": size and list(size)}
+    return cached(source, section, config.output_dir / "cache", state, around.say)
 
 
 def _moments(source: Source, state: State | None) -> tuple[np.ndarray, np.ndarray]:

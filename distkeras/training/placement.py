@@ -112,6 +112,10 @@ class Placement(ABC):
         return {"device": "gpu" if self.on_gpu else "cpu", **numbers}
 
     @abstractmethod
+    def exchange(self, value: Any) -> list[Any]:
+        """Returns the values of all workers, by rank; any JSON value. Collective."""
+
+    @abstractmethod
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Refuses to train where the workers differ in a fact, such as a version. Collective.
 

@@ -43,6 +43,10 @@ class TensorFlowPlacement(Placement):
 
     strategy: tf.distribute.Strategy
 
+    def exchange(self, value: Any) -> list[Any]:
+        workers = isinstance(self.strategy, WorkerStrategy)
+        return self.strategy.collectives.exchange(value) if workers else [value]
+
     def require_same(self, facts: Mapping[str, Any]) -> None:
         require_same(self.strategy, facts)
 

@@ -14,6 +14,7 @@ def open_source(
     labelled: bool = True,
     raw_columns: bool = False,
     like: Source | None = None,
+    max_bad_records: int = 0,
 ) -> Source:
     """Opens the source that a config section describes; reads as much as is needed to know that it is usable.
 
@@ -23,6 +24,7 @@ def open_source(
             sets always have theirs.
         raw_columns: Whether the columns of a table come one by one, as numbers or text, for `data.tabular`.
         like: The source that a model was trained on, whose columns this one must have; None: it is the first.
+        max_bad_records: How many files of a folder of images may be bad; `Source.unreadable` names them.
 
     Raises:
         DataError: If the data is missing, unreadable, or not what the section says.
@@ -36,7 +38,7 @@ def open_source(
         case source_sections.ImageFolderSource():
             from distkeras.data.sources.image_folder import ImageFolderSource
 
-            return ImageFolderSource(section, labelled=labelled)
+            return ImageFolderSource(section, labelled=labelled, max_bad_records=max_bad_records)
         case source_sections.CsvSource() | source_sections.ExcelSource() | source_sections.ParquetSource():
             return _open_table(section, labelled=labelled, raw_columns=raw_columns, like=like)
         case source_sections.RecordsSource():

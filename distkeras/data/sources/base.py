@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +52,7 @@ class Source(ABC):
         block_starts: First id of each block of examples that lie together on the disk and cost as much to read as one
             of them, and the number of examples; int64, shape (num_blocks + 1,). None: there are none.
         parts: The sources of a mixture, or None.
+        unreadable: What opening found that cannot be read, by example id; only where the config has a budget for it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Source(ABC):
     has_encoded_images: bool = False
     block_starts: np.ndarray | None = None
     parts: tuple[Part, ...] | None = None
+    unreadable: Mapping[int, DataError] = MappingProxyType({})
 
     @abstractmethod
     def labels(self) -> np.ndarray:
@@ -166,6 +169,7 @@ class Wrapped(Source):
         self.has_encoded_images = source.has_encoded_images
         self.block_starts = source.block_starts
         self.parts = source.parts
+        self.unreadable = source.unreadable
         self.wrapped = source
 
     def labels(self) -> np.ndarray:
@@ -221,6 +225,8 @@ class Subset(Wrapped):
         is_sorted = bool((np.diff(ids) > 0).all())
         self.block_starts = _block_starts_of(ids, source.block_starts) if is_sorted else None
         self.parts = _parts_of(ids, source.parts) if is_sorted else None
+        own = {int(outer): index for index, outer in enumerate(ids)} if source.unreadable else {}
+        self.unreadable = {own[key]: error for key, error in source.unreadable.items() if key in own}
         self._ids = ids
         self._id_table: tf.Tensor | None = None
 

@@ -53,6 +53,7 @@ class ImageFolderSource(Source):
     Args:
         section: The folder.
         labelled: Whether sub-folders are classes; without, every image below the folder has label 0.
+        max_bad_records: How many files may be bad; they are examples nevertheless, and `unreadable` says why.
 
     Attributes:
         ignored: Number of files left out: hidden ones and those whose extension is not an image's.
@@ -65,7 +66,9 @@ class ImageFolderSource(Source):
     feature_dtype = "uint8"
     has_encoded_images = True
 
-    def __init__(self, section: ImageFolderSection, *, labelled: bool = True) -> None:
+    def __init__(
+        self, section: ImageFolderSection, *, labelled: bool = True, max_bad_records: int = 0
+    ) -> None:
         self._folder = section.path
         self._channels = section.channels
         self.name = str(section.path)
@@ -73,11 +76,13 @@ class ImageFolderSource(Source):
         self.class_names = classes
         # Without classes the folder itself is searched, at any depth.
         found, self.ignored = find_files(section.path, classes or (".",), IMAGE_SUFFIXES, "images")
-        files = _inspect(section, found)
+        files, self.unreadable = _inspect(section, found, max_bad_records)
         self._files = files
         self.num_examples = len(files)
         self.fingerprint = _fingerprint(files)
-        sizes = {(file.height, file.width) for file in files}
+        sizes = {
+            (file.height, file.width) for index, file in enumerate(files) if index not in self.unreadable
+        }
         height, width = sizes.pop() if len(sizes) == 1 else (None, None)
         self.feature_shape = (height, width, section.channels)
         self._labels = np.array([file.label for file in files], dtype=np.int64)
@@ -111,18 +116,24 @@ def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.io.decode_image(content, channels=channels, expand_animations=False)
 
 
-def _inspect(section: ImageFolderSection, found: Sequence[tuple[str, int]]) -> list[ImageFile]:
-    """Checks all files; raises for the first bad one, and says how many there are."""
+def _inspect(
+    section: ImageFolderSection, found: Sequence[tuple[str, int]], max_bad_records: int
+) -> tuple[list[ImageFile], dict[int, DataError]]:
+    """Checks all files; raises for the first bad one where there are too many, and says how many there are."""
 
     def inspect_some(start: int) -> list[ImageFile | DataError]:
         return [_outcome(section, *file) for file in found[start : start + FILES_PER_TASK]]
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         outcomes = list(chain.from_iterable(pool.map(inspect_some, range(0, len(found), FILES_PER_TASK))))
-    errors = [outcome for outcome in outcomes if isinstance(outcome, DataError)]
-    if errors:
-        raise _first_of(errors)
-    return [outcome for outcome in outcomes if isinstance(outcome, ImageFile)]
+    errors = {index: one for index, one in enumerate(outcomes) if isinstance(one, DataError)}
+    if len(errors) > max_bad_records or len(errors) == len(outcomes):
+        raise _first_of(list(errors.values()))
+    files = [
+        ImageFile(*where, 0, 0, 0) if isinstance(outcome, DataError) else outcome
+        for where, outcome in zip(found, outcomes, strict=True)
+    ]
+    return files, errors
 
 
 def _outcome(section: ImageFolderSection, path: str, label: int) -> ImageFile | DataError:

@@ -73,6 +73,10 @@ class JaxPlacement(Placement):
         own = {"world_size": self.group.world_size, "engine": "jax"}
         return super().facts() | own | {"model_parallel": self.section.model_parallel}
 
+    def exchange(self, value: Any) -> list[Any]:
+        with self.group.guarded():
+            return self.group.exchange(value)
+
     def require_same(self, facts: Mapping[str, Any]) -> None:
         with self.group.guarded():
             self.group.require_same(facts)
