@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from distkeras.config.keys import Key
 from distkeras.config.problems import Problem, is_related, show
 from distkeras.config.sections import Config, OuterStepsSection, TopologySection
-from distkeras.config.source_sections import CsvSource, ParquetSource
-from distkeras.config.transform_sections import ImageSection
+from distkeras.config.source_sections import CsvSource, ParquetSource, TimeSeriesSource
+from distkeras.config.transform_sections import CutMix, ImageSection, MixUp, Zoom
 
 Rule = Callable[[Config], Iterator[Problem]]
+
+TABLES = ("csv", "excel", "parquet")
 
 
 def rule_problems(config: Config, faulty: Sequence[Key] = ()) -> list[Problem]:
@@ -40,6 +42,53 @@ def _image_options_need_images(config: Config) -> Iterator[Problem]:
         if getattr(config.data.image, name) != getattr(ImageSection(), name):
             text = f"only for task.kind image_classification, and it is {config.task.kind}; remove it"
             yield Problem(("data", "image", name), text)
+
+
+def _mixing_meets_its_partners(config: Config) -> Iterator[Problem]:
+    mixing = [change.kind for change in config.data.image.augment if isinstance(change, MixUp | CutMix)]
+    if not mixing:
+        return
+    if config.data.remainder == "partial":
+        text = f"with {mixing[0]} every batch must be full; set it to drop or wrap"
+        yield Problem(("data", "remainder"), text)
+    replicas, workers = config.topology.replicas, config.topology.workers
+    parts = workers if isinstance(workers, int) and workers > 1 else replicas
+    if isinstance(parts, int) and config.training.global_batch_size % (2 * parts):
+        text = f"{mixing[0]} mixes neighbours, so each replica needs an even number; make it a multiple of {2 * parts}"
+        yield Problem(("training", "global_batch_size"), text)
+    if "sparse" in str(config.training.loss).lower():
+        text = f"with {mixing[0]} a label is one number for each class; use categorical_crossentropy, or null"
+        yield Problem(("training", "loss"), text)
+
+
+def _changes_have_a_size(config: Config) -> Iterator[Problem]:
+    image = config.data.image
+    if image.random_resized_crop is not None and image.size is None:
+        yield Problem(
+            ("data", "image", "size"), "random_resized_crop needs it: the size that parts are resized to"
+        )
+    for index, change in enumerate(image.augment):
+        if isinstance(change, Zoom) and change.least > change.most:
+            text = f"least is {change.least} and most is {change.most}; write the smaller factor as least"
+            yield Problem(("data", "image", "augment", str(index), "least"), text)
+
+
+def _preprocessing_fits_the_source(config: Config) -> Iterator[Problem]:
+    kind, fitting = config.data.source.kind, {"spectrogram": ("audio_folder",), "tabular": TABLES}
+    for name, kinds in fitting.items():
+        if getattr(config.data, name) is not None and kind not in (*kinds, "mixture"):
+            text = f"only for sources {', '.join(kinds)}, and data.source.kind is {kind}; remove it"
+            yield Problem(("data", name), text)
+    if config.data.text is not None and kind in (
+        *TABLES,
+        "image_folder",
+        "audio_folder",
+        "synthetic",
+        "time_series",
+    ):
+        yield Problem(
+            ("data", "text"), f"only for sources of texts, and data.source.kind is {kind}; remove it"
+        )
 
 
 def _regression_has_no_classes(config: Config) -> Iterator[Problem]:
@@ -71,6 +120,39 @@ def _label_is_no_feature(config: Config) -> Iterator[Problem]:
         if isinstance(source, CsvSource | ParquetSource) and source.label in (source.features or ()):
             text = f"holds the label {show(source.label)}, which would tell the model the answer; remove it"
             yield Problem(("data", name, "features"), text)
+
+
+def _split_has_its_column(config: Config) -> Iterator[Problem]:
+    data, split = config.data, config.data.split
+    place = ("data", "split", "column")
+    if split.method not in ("group", "time"):
+        if split.column is not None:
+            text = f"only for data.split.method group or time, and it is {split.method}; remove it"
+            yield Problem(place, text)
+        return
+    if isinstance(data.source, TimeSeriesSource):
+        if split.column is not None:
+            yield Problem(place, "a time series is in order already; remove it")
+        return
+    if split.column is None:
+        yield Problem(place, f"required for data.split.method {split.method}: name a column of the table")
+        return
+    features: list[str] | str | None = getattr(data.source, "features", None)
+    if split.column in (features if isinstance(features, list) else [features]):
+        text = f"holds the split's column {show(split.column)}, which is no feature; remove it"
+        yield Problem(("data", "source", "features"), text)
+
+
+def _time_series_is_split_in_order(config: Config) -> Iterator[Problem]:
+    data = config.data
+    is_split = data.validation is None and data.split.validation > 0
+    is_split |= data.test is None and data.split.test > 0
+    if isinstance(data.source, TimeSeriesSource) and is_split and data.split.method != "time":
+        text = (
+            f"{data.split.method} would train on windows whose rows are tested: neighbouring windows share rows; "
+            "write data.split.method: time"
+        )
+        yield Problem(("data", "split", "method"), text)
 
 
 def _monitored_metric_exists(config: Config) -> Iterator[Problem]:
@@ -173,6 +255,15 @@ def _split_model_fits_the_workers(config: Config) -> Iterator[Problem]:
 RULES: dict[Rule, tuple[str, ...]] = {
     _parts_leave_training_data: ("data.split", "data.validation", "data.test"),
     _image_options_need_images: ("data.image", "task.kind"),
+    _mixing_meets_its_partners: (
+        "data.image.augment",
+        "data.remainder",
+        "topology",
+        "training.global_batch_size",
+        "training.loss",
+    ),
+    _changes_have_a_size: ("data.image",),
+    _preprocessing_fits_the_source: ("data.source", "data.text", "data.spectrogram", "data.tabular"),
     _regression_has_no_classes: ("task", "training.class_weight"),
     _class_weights_fit_the_classes: ("task", "training.class_weight"),
     _label_is_no_feature: ("data.source", "data.validation", "data.test"),
@@ -182,5 +273,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     _engine_has_what_is_asked: ("engine", "topology", "training.jit_compile"),
     _layout_splits_the_model: ("engine", "topology.model_parallel", "topology.layout"),
     _split_model_fits_the_workers: ("topology", "training.early_stopping"),
+    _split_has_its_column: ("data.source", "data.split"),
+    _time_series_is_split_in_order: ("data.source", "data.split", "data.validation", "data.test"),
     _monitored_metric_exists: ("training.early_stopping", "data.validation", "data.split"),
 }

@@ -67,6 +67,7 @@ class TfdsSource(Source):
         self.feature_shape = tuple(features.shape)
         self.feature_dtype = self._signature[0].dtype.name
         self.granularity = "example" if None in self.feature_shape else "batch"
+        self.has_encoded_images = self.granularity == "example"
         self.class_names = tuple(label.names) if hasattr(label, "names") and label.names else None
         self._labels: np.ndarray | None = None
 
@@ -81,14 +82,25 @@ class TfdsSource(Source):
         return self._labels
 
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        records = tf.numpy_function(self._read, [tf.reshape(ids, [-1])], tf.string)
         if self.granularity == "batch":
+            records = tf.numpy_function(self._read, [ids], tf.string)
             records = tf.ensure_shape(records, [None])
             return tf.map_fn(self._decode, records, fn_output_signature=self._signature)
-        return self._decode(tf.ensure_shape(records, [1])[0])
+        return self._decode(self._record(ids))
+
+    def read_encoded(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        import tensorflow_datasets as tfds
+
+        encoded = {self._section.features: tfds.decode.SkipDecoding()}
+        example = self._decoder.deserialize_example(self._record(ids), decoders=encoded)
+        return example[self._section.features], example[self._section.label]
 
     def locate(self, example_id: int) -> str:
         return self._files.locate(example_id)
+
+    def _record(self, example_id: tf.Tensor) -> tf.Tensor:
+        records = tf.numpy_function(self._read, [tf.reshape(example_id, [-1])], tf.string)
+        return tf.ensure_shape(records, [1])[0]
 
     def _read(self, ids: np.ndarray) -> np.ndarray:
         return np.array(self._files.read_records(ids), dtype=object)

@@ -13,6 +13,7 @@ BASE = {
     "data": {"source": {"kind": "csv", "path": "a.csv", "label": "y"}},
     "model": {"builder": "mlp"},
 }
+IMAGES = ["task.kind=image_classification", "data.source={kind: image_folder, path: a}"]
 CSV = "{kind: csv, path: b.csv, label: y}"
 
 
@@ -33,6 +34,36 @@ def problems(tmp_path, *overrides):
             "data.split: validation (0.5) and test (0.5) leave nothing to train on; "
             "make their sum less than 1",
         ),
+        (
+            [*IMAGES, "data.image={augment: [{kind: mixup}]}", "data.remainder=partial"],
+            "data.remainder: with mixup every batch must be full; set it to drop or wrap",
+        ),
+        (
+            [*IMAGES, "data.image={augment: [{kind: cutmix}]}", "topology.replicas=3"],
+            "training.global_batch_size: cutmix mixes neighbours, so each replica needs an even number; "
+            "make it a multiple of 6",
+        ),
+        (
+            [*IMAGES, "data.image={augment: [{kind: mixup}]}", "training.loss=sparse_categorical_crossentropy"],
+            "training.loss: with mixup a label is one number for each class; use categorical_crossentropy, or null",
+        ),
+        (
+            [*IMAGES, "data.image={random_resized_crop: {}}"],
+            "data.image.size: random_resized_crop needs it: the size that parts are resized to",
+        ),
+        (
+            [*IMAGES, "data.image={augment: [{kind: zoom, least: 1.5}]}"],
+            "data.image.augment.0.least: least is 1.5 and most is 1.2; write the smaller factor as least",
+        ),
+        (
+            [*IMAGES, "data.tabular={}"],
+            "data.tabular: only for sources csv, excel, parquet, and data.source.kind is image_folder; remove it",
+        ),
+        (
+            ["data.spectrogram={}"],
+            "data.spectrogram: only for sources audio_folder, and data.source.kind is csv; remove it",
+        ),
+        (["data.text={}"], "data.text: only for sources of texts, and data.source.kind is csv; remove it"),
         (
             ["topology.workers=2"],
             "topology.workers: only for topology.kind processes or ray, and it is local; remove it",

@@ -154,6 +154,15 @@ class TestReading:
         assert [image.shape[0] for image, _ in dataset] == [7, 3]
         assert [int(label) for _, label in dataset] == [1, 0]
 
+    def test_images_of_many_sizes_may_stay_encoded(self, folder: Path) -> None:
+        source = TfdsSource(section(folder, features="photo"))
+        assert source.has_encoded_images
+        dataset = tf.data.Dataset.range(3)
+        pairs = zip(dataset.map(source.read), dataset.map(source.read_encoded), strict=True)
+        for (image, label), (content, same_label) in pairs:
+            assert np.array_equal(tf.io.decode_image(content, channels=1), image)
+            assert label == same_label
+
     def test_both_formats_hold_the_same_examples(self, prepared: dict[str, Path]) -> None:
         ids = tf.range(21, dtype=tf.int64)
         one, other = (TfdsSource(section(prepared[name])).read(ids)[0] for name in FORMATS)
