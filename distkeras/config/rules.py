@@ -9,6 +9,7 @@ from distkeras.config.keys import Key
 from distkeras.config.problems import Problem, is_related, show
 from distkeras.config.sections import Config, OuterStepsSection, TopologySection
 from distkeras.config.source_sections import CsvSource, ParquetSource, TimeSeriesSource
+from distkeras.config.stream_rules import STREAM_RULES
 from distkeras.config.transform_sections import CutMix, ImageSection, MixUp, Zoom
 
 Rule = Callable[[Config], Iterator[Problem]]
@@ -56,6 +57,9 @@ def _mixing_meets_its_partners(config: Config) -> Iterator[Problem]:
     if isinstance(parts, int) and config.training.global_batch_size % (2 * parts):
         text = f"{mixing[0]} mixes neighbours, so each replica needs an even number; make it a multiple of {2 * parts}"
         yield Problem(("training", "global_batch_size"), text)
+    if config.data.image.augment_on == "device" and config.training.class_weight is not None:
+        text = f"{mixing[0]} on the device comes after classes are weighed; set it to input"
+        yield Problem(("data", "image", "augment_on"), text)
     if "sparse" in str(config.training.loss).lower():
         text = f"with {mixing[0]} a label is one number for each class; use categorical_crossentropy, or null"
         yield Problem(("training", "loss"), text)
@@ -209,6 +213,9 @@ def _engine_has_what_is_asked(config: Config) -> Iterator[Problem]:
                 text = "only for engine jax, and it is tensorflow; remove it, or set engine: jax"
                 yield Problem(("topology", name), text)
         return
+    if config.data.image.augment_on != "input":
+        text = "engine jax changes images with the input; remove it, or set engine: tensorflow"
+        yield Problem(("data", "image", "augment_on"), text)
     if topology.reduction != "full":
         text = "engine jax sends every step's gradients as they are; remove it, or set engine: tensorflow"
         yield Problem(("topology", "reduction"), text)
@@ -275,5 +282,6 @@ RULES: dict[Rule, tuple[str, ...]] = {
     _split_model_fits_the_workers: ("topology", "training.early_stopping"),
     _split_has_its_column: ("data.source", "data.split"),
     _time_series_is_split_in_order: ("data.source", "data.split", "data.validation", "data.test"),
+    **STREAM_RULES,
     _monitored_metric_exists: ("training.early_stopping", "data.validation", "data.split"),
 }

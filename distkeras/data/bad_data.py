@@ -73,6 +73,8 @@ def find_unreadable_example(
     Returns:
         The error to raise, with the example's place and the reason; None where all examples can be read.
     """
+    if source.is_stream:  # it cannot be read again, and remembers
+        return next(iter(source.unreadable.values()), None)
     tried = np.arange(source.num_examples) if ids is None else np.asarray(ids, np.int64)
     found = find_unreadable_examples(source, tried, limit=1)
     return found[0][1] if found else None

@@ -54,10 +54,14 @@ class Preparation:
                 kept = source if keep is None or keep.all() else Subset(source, np.flatnonzero(keep))
         return self.apply(kept)
 
-    def changes(self) -> RandomChanges:
-        """Returns the random changes to training examples."""
+    def changes(self, num_classes: int | None) -> RandomChanges:
+        """Returns the random changes to training examples.
+
+        Args:
+            num_classes: Of labels that are classes; None: labels are something else.
+        """
         layers = self.preprocessings.get("layers")
-        return RandomChanges(self.input.image, layers)
+        return RandomChanges(self.input.image, num_classes=num_classes, layers=layers)
 
     @property
     def makes_tokens(self) -> bool:

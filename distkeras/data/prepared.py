@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from distkeras.data.images.resizing import resize
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.preprocessing.base import Preprocessing
 from distkeras.data.sources.base import Shape, Source, Wrapped
@@ -27,8 +28,6 @@ class Resized(Wrapped):
         self.size = size
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
-        from distkeras.data.transforms import resize
-
         images, *rest = self.wrapped.read(ids)
         return resize(images, self.size), *rest
 

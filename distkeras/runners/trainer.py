@@ -133,16 +133,16 @@ def _prepared(
     """Returns the data as the model sees it; what it is learnt from the training part is kept with the run."""
     preparation = prepare(input, train, directory.read_preprocessing())
     directory.write_preprocessing(preparation.state())
-    num_classes = int(train.labels().max()) + 1 if mixes_labels(input.image) else 0
+    num_classes = int(train.labels().max()) + 1 if mixes_labels(input.image) else None
 
     def finished(source: Source) -> Source:
-        return with_mixable_labels(source, input.image, num_classes)
+        return source if num_classes is None else with_mixable_labels(source, input.image, num_classes)
 
     return TrainingData(
         finished(preparation.apply_to_training(train)),
         validation and finished(preparation.apply(validation)),
         input,
-        preparation.changes(),
+        preparation.changes(num_classes),
     )
 
 

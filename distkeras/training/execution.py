@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy, waiting
-from distkeras.training.step import Step, one_step
+from distkeras.training.step import Change, Step, one_step
 
 # What each worker wants, as whole numbers; what comes out is the largest of each.
 Votes = Sequence[int]
@@ -21,7 +21,12 @@ TestingChunk = Callable[[Any, int], Any]
 
 
 def training_chunk(
-    model: keras.Model, strategy: tf.distribute.Strategy, *, jit_compile: bool, deterministic: bool
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    *,
+    jit_compile: bool,
+    deterministic: bool,
+    change: Change | None = None,
 ) -> TrainingChunk:
     """Returns a function that trains any number of steps inside one call into TensorFlow.
 
@@ -34,8 +39,9 @@ def training_chunk(
         jit_compile: Whether XLA compiles the step; of workers, all of it before the reduction, which has no kernel.
         deterministic: Whether TensorFlow's determinism is on, which forbids a graph to read the clock; Python
             then calls each step.
+        change: What each replica does to its batch first; None: nothing.
     """
-    step = step_function(model, strategy, "train_step", jit_compile)
+    step = step_function(model, strategy, "train_step", jit_compile, change)
     count = _vote_counter(strategy)
     if deterministic or model.run_eagerly:
         stepwise = _stepwise(step, count)
@@ -93,10 +99,15 @@ def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> Testi
 
 
 def step_function(
-    model: keras.Model, strategy: tf.distribute.Strategy, method: str, jit_compile: bool
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    method: str,
+    jit_compile: bool,
+    change: Change | None = None,
 ) -> Step:
     """Returns one step of the model as a graph, or as it is where the model runs eagerly."""
-    step = one_step(model, strategy, method, jit_compile=jit_compile and not model.run_eagerly)
+    jit_compile = jit_compile and not model.run_eagerly
+    step = one_step(model, strategy, method, jit_compile=jit_compile, change=change)
     if model.run_eagerly:
         return step
     compile_step = jit_compile and not isinstance(strategy, ReplicaStrategy | WorkerStrategy)

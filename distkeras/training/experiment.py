@@ -55,7 +55,8 @@ class Experiment:
     @property
     def data(self) -> TrainingData:
         """What the model is trained on."""
-        changes = self.preparation.changes()
+        num_classes = self.task.num_outputs if self.task.is_classification else None
+        changes = self.preparation.changes(num_classes)
         return TrainingData(self.splits.train, self.splits.validation, self.config.data, changes)
 
     def state(self) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.order import Order
 from distkeras.data.pipeline import training_dataset
 from distkeras.data.sources.base import Source
+from distkeras.data.streaming import stream_order
 from distkeras.data.training_order import training_order
-from distkeras.errors import DataError
+from distkeras.errors import ConfigError, DataError
 from distkeras.topology import Topology
 
 
@@ -37,6 +38,8 @@ class TrainingData:
 
     def facts(self) -> dict[str, Any]:
         """Returns what the run's manifest says of the data."""
+        if self.train.is_stream:
+            return {"fingerprint": self.train.fingerprint}
         sources = {"train": self.train, "validation": self.validation}
         counts = {name: source.num_examples for name, source in sources.items() if source is not None}
         return {"fingerprint": self.train.fingerprint, "num_examples": sum(counts.values()), **counts}
@@ -49,7 +52,20 @@ def batch_plan(settings: RunSettings, data: TrainingData) -> BatchPlan:
 
 
 def order_of(settings: RunSettings, data: TrainingData) -> Order:
-    """Returns which training example stands where in which epoch."""
+    """Returns which training example stands where in which epoch.
+
+    Raises:
+        ConfigError: If `training.num_steps` is missing for a stream, or given for examples that have a number.
+    """
+    if data.train.is_stream:
+        return stream_order(settings.training)
+    if settings.training.num_steps is not None:
+        raise ConfigError(
+            "Only a stream is trained on for a number of steps; an epoch of these examples is one pass over them.",
+            place="training.num_steps",
+            received=settings.training.num_steps,
+            remedy="leave it out, and say with training.epochs how long to train",
+        )
     return training_order(data.train, data.input, settings.seed)
 
 
@@ -64,15 +80,23 @@ def training_batches(
         topology,
         seed=settings.seed,
         start_step=start_step,
+        end_step=settings.training.num_steps,
         changes=data.changes,
         ram_budget_bytes=data.input.ram_budget_bytes,
     )
     weights = settings.training.class_weight
-    return batches if weights is None else batches.map(partial(_with_class_weight, weights))
+    return (
+        batches
+        if weights is None
+        else batches.map(partial(_with_class_weight, weights, data.changes.on_device))
+    )
 
 
-def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, *sample_weight: Any) -> Any:
+def _with_class_weight(
+    weights: Mapping[int, float], has_draws: bool, features: Any, label: Any, *rest: Any
+) -> Any:
     """Multiplies each example's weight by its class's; classes that are not named have weight 1, as in Keras."""
+    sample_weight, draws = (rest[:-1], rest[-1:]) if has_draws else (rest, ())
     is_one_hot = label.shape.rank == 2 and label.shape[1] > 1
     num_classes = label.shape[1] if is_one_hot else max(weights) + 1
     table = tf.constant([weights.get(index, 1.0) for index in range(num_classes)])
@@ -81,7 +105,7 @@ def _with_class_weight(weights: Mapping[int, float], features: Any, label: Any, 
     else:
         index = tf.cast(tf.reshape(label, [-1]), tf.int64)
         weight = tf.where(index < num_classes, tf.gather(table, tf.minimum(index, num_classes - 1)), 1.0)
-    return features, label, weight * sample_weight[0] if sample_weight else weight
+    return features, label, weight * sample_weight[0] if sample_weight else weight, *draws
 
 
 def require_same_kind(data: TrainingData, kind_of: Callable[[Source], Any]) -> None:

@@ -19,6 +19,7 @@ from distkeras.training.callbacks import LoggingPointCallbacks
 from distkeras.training.execution import TestingChunk, testing_chunk, training_chunk
 from distkeras.training.schedule import ChunkSize, Cursor
 from distkeras.training.state import restore_metrics
+from distkeras.training.step import Change
 from distkeras.training.totals import Totals
 
 
@@ -50,6 +51,7 @@ class TrainingLoop:
         totals: Adds up the logs and metrics of all workers.
         jit_compile: Whether XLA compiles the step.
         deterministic: Whether TensorFlow's determinism is on.
+        change: What each replica does to its training batch first; None: nothing.
         chunk_size: Steps of one call into TensorFlow.
         timer: What measures the steps.
         epoch_metrics: State of the running metrics where training resumes inside an epoch, by name as
@@ -72,6 +74,7 @@ class TrainingLoop:
     totals: Totals = lambda logs, everywhere: logs
     jit_compile: bool = False
     deterministic: bool = False
+    change: Change | None = None
     chunk_size: ChunkSize = field(default_factory=ChunkSize)
     timer: StepTimer = field(default_factory=StepTimer)
     epoch_metrics: Mapping[str, np.ndarray] | None = None
@@ -85,7 +88,11 @@ class TrainingLoop:
         """Trains until the last epoch, or until a callback sets `model.stop_training`. Collective."""
         cursor, validation = self.cursor, self.validation
         self._chunk = training_chunk(
-            self.model, self.strategy, jit_compile=self.jit_compile, deterministic=self.deterministic
+            self.model,
+            self.strategy,
+            jit_compile=self.jit_compile,
+            deterministic=self.deterministic,
+            change=self.change,
         )
         self.model.train_function = self._train
         self.model.steps_per_execution = cursor.interval

@@ -37,6 +37,8 @@ from distkeras.training.replacing import replaced
 from distkeras.training.state import optimizers_of
 
 Step = Callable[[Any], Any]
+# What the device does to a batch before the model gets it.
+Change = Callable[[Any], Any]
 
 # Keras's TensorFlow optimizer crosses replicas in these; its backend-agnostic base class does the same work locally.
 _LOCAL_METHODS = (
@@ -51,7 +53,12 @@ _replica = threading.local()
 
 
 def one_step(
-    model: keras.Model, strategy: tf.distribute.Strategy, method: str, *, jit_compile: bool = False
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    method: str,
+    *,
+    jit_compile: bool = False,
+    change: Change | None = None,
 ) -> Step:
     """Returns the function that runs one step of the model on a global batch.
 
@@ -60,6 +67,7 @@ def one_step(
         strategy: A `ReplicaStrategy`, a `WorkerStrategy`, or any strategy of one replica.
         method: `"train_step"` or `"test_step"`.
         jit_compile: Under a `WorkerStrategy`, whether XLA compiles what comes before the reduction.
+        change: What each replica does to its batch first; None: nothing.
 
     Returns:
         A function from a batch (per-replica values under a `ReplicaStrategy`) to the step's logs: a dict of
@@ -67,12 +75,12 @@ def one_step(
         Under a `WorkerStrategy` they are this worker's part, until `totals` adds up the workers'.
     """
     if isinstance(strategy, ReplicaStrategy):
-        return _replicated_step(model, strategy, method)
+        return _replicated_step(model, strategy, method, change)
     if isinstance(strategy, WorkerStrategy):
-        return _worker_step(model, strategy, method, jit_compile)
+        return _worker_step(model, strategy, method, jit_compile, change)
 
     def step(data: Any) -> Any:
-        return strategy.run(lambda batch: getattr(model, method)(_without_optionals(batch)), args=(data,))
+        return strategy.run(lambda batch: getattr(model, method)(_prepared(batch, change)), args=(data,))
 
     return step
 
@@ -99,8 +107,10 @@ def trace_variables(model: keras.Model, batch: Any) -> None:
         tf.function(lambda data: model.train_step(_without_optionals(data))).get_concrete_function(batch)
 
 
-def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str) -> Step:
-    replica_step = _replica_step(model, getattr(model, method))
+def _replicated_step(
+    model: keras.Model, strategy: ReplicaStrategy, method: str, change: Change | None
+) -> Step:
+    replica_step = _replica_step(model, getattr(model, method), change)
 
     def step(data: Any) -> Any:
         with strategy.counting_as_one(), _global_batch_semantics(optimizers_of(model)):
@@ -112,12 +122,14 @@ def _replicated_step(model: keras.Model, strategy: ReplicaStrategy, method: str)
     return step
 
 
-def _worker_step(model: keras.Model, strategy: WorkerStrategy, method: str, jit_compile: bool) -> Step:
+def _worker_step(
+    model: keras.Model, strategy: WorkerStrategy, method: str, jit_compile: bool, change: Change | None
+) -> Step:
     if not strategy.reduces_steps and method == "train_step":
-        return _step_apart(model, strategy)
+        return _step_apart(model, strategy, change)
     is_compiled = jit_compile and method == "train_step"
     own_step = compiled_train_step(model, strategy) if is_compiled else getattr(model, method)
-    replica_step = _replica_step(model, own_step)
+    replica_step = _replica_step(model, own_step, change)
 
     def step(data: Any) -> Any:
         with _global_batch_semantics(optimizers_of(model)):
@@ -126,12 +138,12 @@ def _worker_step(model: keras.Model, strategy: WorkerStrategy, method: str, jit_
     return step
 
 
-def _step_apart(model: keras.Model, strategy: WorkerStrategy) -> Step:
+def _step_apart(model: keras.Model, strategy: WorkerStrategy, change: Change | None) -> Step:
     """Returns a step that nothing of crosses workers: the model's own, on this worker's part of the batch."""
     share = tf.constant(1 / strategy.topology.num_replicas)
 
     def replica_step(data: Any) -> Any:
-        data = _without_optionals(data)
+        data = _prepared(data, change)
         features = tf.nest.flatten(data)[0]
         _replica.share = tf.where(tf.shape(features)[0] > 0, share, 0.0)
         with _state_kept(model, may_be_empty=features.shape[0] in (None, 0)):
@@ -141,11 +153,11 @@ def _step_apart(model: keras.Model, strategy: WorkerStrategy) -> Step:
     return lambda data: strategy.run(replica_step, args=(data,))
 
 
-def _replica_step(model: keras.Model, own_step: Step) -> Step:
+def _replica_step(model: keras.Model, own_step: Step, change: Change | None) -> Step:
     """Returns the step of one replica; its logs are this replica's part of the global batch's."""
 
     def step(data: Any) -> Any:
-        data = _without_optionals(data)
+        data = _prepared(data, change)
         features = tf.nest.flatten(data)[0]
         _replica.share = share_of(features)
         with _state_kept(model, may_be_empty=features.shape[0] in (None, 0)):
@@ -179,6 +191,11 @@ def with_tracked(model: keras.Model, logs: Any) -> Any:
     if not isinstance(logs, dict):
         return logs
     return logs | {name: value for name, value in model.get_metrics_result().items() if name in logs}
+
+
+def _prepared(data: Any, change: Change | None) -> Any:
+    data = _without_optionals(data)
+    return data if change is None else change(data)
 
 
 def _without_optionals(data: Any) -> Any:

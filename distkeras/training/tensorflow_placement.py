@@ -149,6 +149,7 @@ class TensorFlowEngine(Engine):
             totals=self._totals,
             jit_compile=uses_xla(settings, self._placement),
             deterministic=settings.deterministic,
+            change=data.changes.change if data.changes.on_device else None,
             chunk_size=ChunkSize(None if steps == "auto" else steps),
             timer=plan.timer,
             # Of several workers rank zero alone goes on with what all had counted.

@@ -62,7 +62,9 @@ def training_rows(
         _keep_off_gpus()
         batches = training_batches(settings, data, plan, topology, start_step)
         return _from_batches(batches.as_numpy_iterator(), plan, topology, start_step)
-    rows = _from_arrays(data.train, plan, order_of(settings, data), topology, range(start_step, NO_END))
+    steps = range(start_step, settings.training.num_steps or NO_END)
+    source = data.train.in_order(steps.stop * plan.global_batch_size)
+    rows = _from_arrays(source, plan, order_of(settings, data), topology, steps)
     weights = settings.training.class_weight
     return rows if weights is None else (_with_class_weight(weights, one) for one in rows)
 
@@ -98,9 +100,8 @@ def _from_arrays(
     source: Source, plan: BatchPlan, order: Order, topology: Topology, steps: range
 ) -> Iterator[Rows]:
     num_local = topology.num_local_replicas
-    row_bytes = sum(part.nbytes for part in jax.tree.leaves(source.read_arrays(np.array([0]))))
     longest = plan.longest_batch(topology.num_replicas)
-    at_once = max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_BYTES // max(1, row_bytes * num_local * longest)))
+    at_once = _steps_at_once(source, num_local * longest)
     for start in range(steps.start, steps.stop, at_once):
         block = steps[start - steps.start : start - steps.start + at_once]
         batches = batch_ids(plan, order, block, topology.local_replicas, topology.num_replicas)
@@ -109,6 +110,13 @@ def _from_arrays(
         for index, step in enumerate(block):
             lengths = lengths_of(plan, step, topology.num_replicas)
             yield Rows(jax.tree.map(partial(_of_step, ids.shape, index, max(lengths)), arrays), lengths)
+
+
+def _steps_at_once(source: Source, step_rows: int) -> int:
+    if source.is_stream:
+        return 1  # a step must not wait for the examples of later ones
+    row_bytes = sum(part.nbytes for part in jax.tree.leaves(source.read_arrays(np.array([0]))))
+    return max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_BYTES // max(1, row_bytes * step_rows)))
 
 
 def _of_step(block_shape: tuple[int, ...], index: int, num_rows: int, part: np.ndarray) -> np.ndarray:

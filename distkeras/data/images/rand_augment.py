@@ -1,0 +1,213 @@
+"""RandAugment (Cubuk et al., 2019, https://arxiv.org/abs/1909.13719): a few changes from a list, of one strength.
+
+The list and the strengths are those of the paper as torchvision has them; colour changes compute what Pillow's
+ImageOps and ImageEnhance compute. Differences: places are interpolated (torchvision takes the nearest pixel), and
+the strength runs from 0 to 10.
+
+Each change is made to the images that drew it, one after the other, in a loop that is compiled with the rest: of
+64 images about 5 draw a change. To change all and to keep what was drawn costs more than twice as much, and XLA
+knows no tensor whose length is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distkeras.data.images.arithmetic import as_pixels, compiled, exact, per_image, size_of
+from distkeras.data.images.colour import channel_means
+from distkeras.data.images.resampling import resample, rotations, shears, translations
+from distkeras.data.lazy_tensorflow import tf
+
+# At full strength: degrees, pixels sideways for each row, share of the image's width or height, change of a
+# factor, and bits that are lost.
+MOST_DEGREES = 30.0
+MOST_SHEAR = 0.3
+MOST_SHIFT = 150 / 331
+MOST_FACTOR = 0.9
+MOST_BITS = 4
+
+
+@dataclass(frozen=True)
+class RandAugmentation:
+    """Makes `num_ops` changes one after the other, each drawn from the same list.
+
+    Pixels of other types than uint8 are rounded to 256 levels first: the changes are defined for those.
+
+    Attributes:
+        num_ops: Changes that each example gets.
+        magnitude: Strength, in [0, 10].
+        probability: Share of the examples that change.
+        largest: The pixel value of white.
+    """
+
+    num_ops: int
+    magnitude: float
+    probability: float = 1.0
+    largest: float = 255.0
+
+    @property
+    def num_draws(self) -> int:
+        """Random numbers that each example needs: whether at all; then which change and in which direction."""
+        return 1 + 2 * self.num_ops
+
+    @compiled
+    def __call__(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        chosen = draws[:, 0] < self.probability
+        levels = images
+        if images.dtype != tf.uint8:
+            bright = tf.cast(images, tf.float32) * (255 / self.largest)
+            levels = as_pixels(tf.clip_by_value(bright, 0, 255), tf.uint8)
+        for column in range(1, self.num_draws, 2):
+            kinds = tf.cast(draws[:, column] * len(KINDS), tf.int32)
+            directions = tf.where(draws[:, column + 1] < 0.5, -1, 1)
+            strengths = self.magnitude / 10 * tf.cast(directions, tf.float64)
+            levels = change_once(levels, tf.where(chosen, kinds, KINDS.index("identity")), strengths)
+        if images.dtype == tf.uint8:
+            return levels
+        return as_pixels(tf.cast(levels, tf.float32) * (self.largest / 255), images.dtype)
+
+
+def change_once(images: tf.Tensor, kinds: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Makes one change to each image.
+
+    Args:
+        images: uint8, shape (batch, height, width, channels).
+        kinds: int32, shape (batch,): which change, by its index in `KINDS`.
+        strengths: float64, shape (batch,), in [-1, 1]; a change that has no direction takes the absolute value.
+    """
+    for kind, change in COLOUR_CHANGES.items():
+        images = _change_some(kinds == KINDS.index(kind), change, images, strengths)
+    height, width, _ = size_of(images)
+    matrices = _matrices(kinds, strengths, height, width)
+    moved = tf.reduce_any(kinds[:, tf.newaxis] == [KINDS.index(kind) for kind in PLACE_CHANGES], axis=1)
+    return _change_some(moved, resample, images, matrices)
+
+
+def autocontrast(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Stretches each channel to all levels, as `PIL.ImageOps.autocontrast`."""
+    levels = tf.cast(images, tf.int32)
+    low = tf.reduce_min(levels, axis=[1, 2], keepdims=True)
+    high = tf.reduce_max(levels, axis=[1, 2], keepdims=True)
+    stretched = (levels - low) * 255 // tf.maximum(high - low, 1)
+    return tf.cast(tf.where(high > low, stretched, levels), tf.uint8)
+
+
+def equalize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Makes all levels of each channel about equally frequent, as `PIL.ImageOps.equalize`."""
+    height, width, channels = size_of(images)
+    num_tables = tf.shape(images)[0] * channels
+    tables = tf.reshape(tf.range(num_tables), [-1, 1, 1, channels])
+    index = tf.cast(images, tf.int32) + 256 * tables
+    ones = tf.ones(tf.shape(images), tf.int32)
+    counts = tf.reshape(tf.math.unsorted_segment_sum(ones, index, 256 * num_tables), [-1, 256])
+    brightest = tf.reduce_max(tf.where(counts > 0, tf.range(256), 0), axis=1)
+    num_brightest = tf.gather(counts, brightest, batch_dims=1)[:, tf.newaxis]
+    step = (height * width - num_brightest) // 255
+    below = tf.cumsum(counts, axis=1, exclusive=True)
+    table = tf.where(step > 0, (step // 2 + below) // tf.maximum(step, 1), tf.range(256))
+    return tf.cast(tf.gather(tf.reshape(tf.minimum(table, 255), [-1]), index), tf.uint8)
+
+
+def solarize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Inverts the levels from a threshold on, as `PIL.ImageOps.solarize`; 0: full strength."""
+    threshold = per_image(exact(255 - 255 * tf.abs(strengths)))
+    return tf.where(tf.cast(images, tf.float32) < threshold, images, 255 - images)
+
+
+def posterize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Clears the lowest bits, as `PIL.ImageOps.posterize`."""
+    bits = per_image(tf.cast(tf.round(MOST_BITS * tf.abs(strengths)), tf.uint8))
+    return tf.bitwise.left_shift(tf.bitwise.right_shift(images, bits), bits)
+
+
+def color(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Moves colours from or to their grey, as `PIL.ImageEnhance.Color`."""
+    pixels = tf.cast(images, tf.float32)
+    return _blend(_grey(pixels), pixels, strengths)
+
+
+def contrast(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Moves pixels from or to the image's mean grey, as `PIL.ImageEnhance.Contrast`."""
+    pixels = tf.cast(images, tf.float32)
+    mean = tf.floor(channel_means(_grey(pixels)) + 0.5)
+    return _blend(per_image(tf.cast(mean, tf.float32)), pixels, strengths)
+
+
+def brightness(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Multiplies all pixels, as `PIL.ImageEnhance.Brightness`."""
+    return _blend(tf.constant(0.0), tf.cast(images, tf.float32), strengths)
+
+
+def sharpness(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Moves pixels from or to the smooth image, as `PIL.ImageEnhance.Sharpness`; the border stays."""
+    height, width, channels = size_of(images)
+    if min(height, width) < 3:
+        return images
+    # Rows are kept as one axis: XLA then adds up neighbours with vector instructions.
+    rows = tf.reshape(images, [-1, height, width * channels])
+    pixels = tf.cast(rows, tf.float32)
+    columns = pixels[:, :-2] + pixels[:, 1:-1] + pixels[:, 2:]
+    inner = pixels[:, 1:-1, channels:-channels]
+    total = columns[:, :, : -2 * channels] + columns[:, :, channels:-channels] + columns[:, :, 2 * channels :]
+    smooth = tf.floor((total + 4 * inner) / 13 + 0.5)
+    changed = _blend(smooth, inner, strengths, axes=3)
+    changed = tf.concat([rows[:, 1:-1, :channels], changed, rows[:, 1:-1, -channels:]], axis=2)
+    return tf.reshape(tf.concat([rows[:, :1], changed, rows[:, -1:]], axis=1), tf.shape(images))
+
+
+Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+COLOUR_CHANGES: dict[str, Change] = {
+    "autocontrast": autocontrast,
+    "equalize": equalize,
+    "solarize": solarize,
+    "color": color,
+    "posterize": posterize,
+    "contrast": contrast,
+    "brightness": brightness,
+    "sharpness": sharpness,
+}
+PLACE_CHANGES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+# A draw chooses among these: their order is part of what a seed means.
+KINDS = ("identity", *COLOUR_CHANGES, *PLACE_CHANGES)
+
+
+def _change_some(chosen: tf.Tensor, change: Change, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
+    """Changes the images that were chosen, one after the other."""
+    order = tf.argsort(tf.where(chosen, 0, 1), stable=True)
+
+    def change_next(index: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        place = order[index : index + 1]
+        changed = change(tf.gather(images, place), tf.gather(parameters, place))
+        return index + 1, tf.tensor_scatter_nd_update(images, place[:, tf.newaxis], changed)
+
+    num_chosen = tf.reduce_sum(tf.cast(chosen, tf.int32))
+    loop = tf.while_loop(lambda index, _: index < num_chosen, change_next, (tf.constant(0), images))
+    return tf.ensure_shape(loop[1], images.shape)
+
+
+def _matrices(kinds: tf.Tensor, strengths: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Each image's matrix; all factors of it but one are the identity."""
+
+    def of(kind: str, most: float) -> tf.Tensor:
+        return tf.where(kinds == KINDS.index(kind), most * strengths, tf.zeros((), tf.float64))
+
+    moves = translations(of("translate_y", MOST_SHIFT * height), of("translate_x", MOST_SHIFT * width))
+    slants = shears(of("shear_x", MOST_SHEAR), of("shear_y", MOST_SHEAR))
+    return rotations(of("rotate", MOST_DEGREES), height, width) @ slants @ moves
+
+
+def _grey(pixels: tf.Tensor) -> tf.Tensor:
+    """The grey of colours as Pillow has it, in whole levels, shape (batch, height, width, 1)."""
+    if pixels.shape[3] != 3:
+        return tf.floor(tf.reduce_mean(pixels, axis=3, keepdims=True))
+    red, green, blue = tf.unstack(pixels, axis=3)
+    # At most 255 * 2**16 + 2**15: whole numbers that float32 holds.
+    return tf.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)[..., tf.newaxis]
+
+
+def _blend(origin: tf.Tensor, pixels: tf.Tensor, strengths: tf.Tensor, axes: int = 4) -> tf.Tensor:
+    """Moves pixels from their origin by a factor, cuts off and drops fractions, as `PIL.Image.blend`."""
+    factors = tf.reshape(exact(1 + MOST_FACTOR * strengths), [-1] + [1] * (axes - 1))
+    return tf.cast(tf.floor(tf.clip_by_value(origin + factors * (pixels - origin), 0, 255)), tf.uint8)
