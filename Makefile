@@ -4,7 +4,7 @@ PYTHON ?= $(shell for v in 3 3.12 3.13 3.11; do \
     && { echo python$$v; break; }; done)
 BIN := .venv/bin
 
-.PHONY: train test clean
+.PHONY: train test bench clean
 
 train: .venv/train
 	$(BIN)/distkeras train --config configs/digits.yaml
@@ -16,6 +16,16 @@ test: .venv/dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
+# The short set of benchmarks, with the peers that pip installs. Ratios to rely on need PAIRS=5 and an idle machine.
+BENCHMARKS := c01_step_overhead c03_jpeg_input c04_decoded_cache c06_two_workers
+PAIRS ?= 2
+OUT ?= benchmarks/results
+
+bench: .venv/bench
+	@for name in $(BENCHMARKS); do \
+	    $(BIN)/python benchmarks/$$name.py --pairs $(PAIRS) --out $(OUT) > /dev/null || exit; \
+	done
+
 # A stamp a set of extras, so that a second run installs nothing. Versions come from constraints.txt.
 .venv/train: pyproject.toml constraints.txt | .venv/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[report,track]'
@@ -24,6 +34,10 @@ test: .venv/dev
 .venv/dev: pyproject.toml constraints.txt | .venv/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ .venv/train
+
+.venv/bench: pyproject.toml constraints.txt | .venv/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
 .venv/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 with venv was found. Install one, or name it: make train PYTHON=/path/to/python3.12"; exit 1; }

@@ -1,29 +1,30 @@
 """C6: how fast are two worker processes, against the peer and against the doubling that they could be?
 
-    pip install tf_keras
-    python benchmarks/c06_two_workers.py [--pairs 5] [--out benchmarks/results]
+    pip install -e ".[bench]"
+    python benchmarks/c06_two_workers.py [--pairs 5] [--out benchmarks/results] [--compare OLD.json]
 
 Fresh processes, interleaved, one thread a worker. Step: a small MLP (64-64-64-10, global batch 64, accuracy, Adam) on
 two workers, against the step that Ray's TensorflowTrainer gives: legacy Keras under MultiWorkerMirroredStrategy (Ray
 itself takes no part in a step). Efficiency: the CNN of configs/digits.yaml at batch 64 a worker, two workers against
-one; the bound is 1. Prints one JSON object; trust the ratios, a shared machine's seconds come and go.
+one, on its images of 8x8 and on some of 32x32, where computing takes most of a step; the bound is 1. Prints one JSON
+object; trust the ratios, a shared machine's seconds come and go.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
-from typing import Any
+from functools import partial
+
+import harness
+from harness import Benchmark, Mode
+from ratios import Figures, Ratio
+from train_command import train_rows
 
 from distkeras.distribution.ports import free_ports
 
@@ -42,83 +43,32 @@ model: {builder: cnn, arguments: {filters: [32, 64], batch_norm: true}}
 training: {epochs: 1, global_batch_size: 64}
 logging: {every_steps: 20, tensorboard: false}
 """
-MODES = ("mlp", "legacy", "cnn_1", "cnn_2")
+LARGE = CNN.replace("num_examples: 12800, shape: [8, 8, 1]", "num_examples: 3840, shape: [32, 32, 1]")
+# Configs for one worker; two get twice the batch.
+CNNS = {"cnn": CNN, "large": LARGE.replace("every_steps: 20", "every_steps: 6")}
+MODES = ("mlp", "legacy", "cnn_1", "cnn_2", "large_1", "large_2")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pairs", type=int, default=5, help="measurements of each mode")
-    parser.add_argument("--out", type=Path, help="folder that gets the result as a file")
-    parser.add_argument("--legacy-worker", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.legacy_worker:
-        train_legacy()
-        return
-    result = compare(arguments.pairs)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        name = f"c06_two_workers_{platform.machine()}-{os.cpu_count()}cpu_{result['date'].replace('-', '')}"
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / f"{name}.json").write_text(text + "\n")
-
-
-def compare(pairs: int) -> dict[str, Any]:
-    """Runs every mode `pairs` times, forward and backward in turn, and returns medians and ratios."""
-    runs: dict[str, list[float]] = {mode: [] for mode in MODES}
-    for index in range(pairs):
-        for mode in MODES if index % 2 == 0 else reversed(MODES):
-            runs[mode].append(measure(mode))
-    against_peer = ratio(runs["legacy"], runs["mlp"])
-    # Twice the examples in the same time would be 1.
-    efficiency = ratio(runs["cnn_1"], runs["cnn_2"])
-    return {
-        "id": "C6",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, no GPU",
-        "load_average": os.getloadavg()[0],
-        "unit": "milliseconds a step, median",
-        "measured": statistics.median(runs["mlp"]),
-        "peer": "tf_keras under MultiWorkerMirroredStrategy, as Ray's TensorflowTrainer runs it",
-        "peer_measured": statistics.median(runs["legacy"]),
-        "ratio": against_peer["median"],
-        "ratio_interval": against_peer["range"],
-        "efficiency": efficiency,
-        "bound": 1.0,
-        "target": {"ratio": 4.0, "efficiency": 0.95},
-        "reached": {"ratio": against_peer["median"] >= 4.0, "efficiency": efficiency["median"] >= 0.95},
-        "runs": runs,
-    }
-
-
-def ratio(above: list[float], below: list[float]) -> dict[str, Any]:
-    """Returns the median of the pairwise ratios and their range."""
-    values = [a / b for a, b in zip(above, below, strict=True)]
-    return {"median": statistics.median(values), "range": [min(values), max(values)]}
-
-
-def measure(mode: str) -> float:
+def measure(mode: str) -> Figures:
     """Returns the median milliseconds of a step after the warm-up."""
+    return {"milliseconds_per_step": milliseconds_per_step(mode)}
+
+
+def milliseconds_per_step(mode: str) -> float:
     if mode == "legacy":
         return legacy_step()
     if mode == "mlp":
         return step(MLP, "kind: processes, workers: 2")
-    if mode == "cnn_1":
-        return step(CNN, "kind: processes, workers: 1", cores="0")
-    return step(CNN.replace("batch_size: 64", "batch_size: 128"), "kind: processes, workers: 2")
+    name, workers = mode.split("_")
+    if workers == "1":
+        return step(CNNS[name], "kind: processes, workers: 1", cores="0")
+    return step(CNNS[name].replace("batch_size: 64", "batch_size: 128"), "kind: processes, workers: 2")
 
 
 def step(config: str, topology: str, cores: str | None = None) -> float:
     """Trains a config with `distkeras train`; `cores` is what it may run on, as taskset writes it."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "run.yaml").write_text(f"{config}topology: {{{topology}, devices: cpu}}\n")
-        command = [sys.executable, "-m", "distkeras", "train", "--config", "run.yaml", "--quiet"]
-        pinned = ["taskset", "-c", cores, *command] if cores else command
-        subprocess.run(pinned, cwd=folder, check=True, capture_output=True, timeout=300)
-        rows = map(json.loads, Path(folder, "runs/run/metrics.jsonl").read_text().splitlines())
-        times = [row["step_milliseconds"] for row in rows if row["kind"] == "train"]
+    rows = train_rows(f"{config}topology: {{{topology}, devices: cpu}}\n", cores=cores)
+    times = [row["step_milliseconds"] for row in rows]
     # Chunks of steps grow while the first intervals run.
     return statistics.median(times[len(times) // 3 :])
 
@@ -173,5 +123,28 @@ def train_legacy() -> None:
     print(1000 * statistics.median(b - a for a, b in itertools.pairwise(marks)) / NUM_STEPS)
 
 
+BENCHMARK = Benchmark(
+    id="C6",
+    script=__file__,
+    figure="milliseconds_per_step",
+    unit="milliseconds a step",
+    modes={mode: Mode(partial(measure, mode), ("tf_keras",) if mode == "legacy" else ()) for mode in MODES},
+    subject="mlp",
+    # As Ray's TensorflowTrainer runs it.
+    peer="legacy",
+    bound=1.0,
+    ratios={
+        "ratio": Ratio("legacy", "mlp", target=4.0),
+        # Twice the examples in the same time would be 1.
+        "efficiency": Ratio("cnn_1", "cnn_2", target=0.95),
+        "efficiency_of_large_images": Ratio("large_1", "large_2", target=0.95),
+    },
+    settings={"mlp": MLP, **CNNS},
+    packages=("tf_keras",),
+)
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--legacy-worker"]:
+        train_legacy()
+    else:
+        harness.main(BENCHMARK, __doc__)

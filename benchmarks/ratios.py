@@ -1,0 +1,106 @@
+"""Ratios of paired runs: their median, the interval around it, and when one got worse."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+COVERAGE = 0.9
+NOISE = 0.05
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of one mode divided by the same figure of another, pass by pass.
+
+    Attributes:
+        above: Mode whose figure is divided.
+        below: Mode whose figure divides it.
+        target: What the median should reach; None: it is only shown.
+        better: Whether more or less of the ratio is better.
+        figure: Name of the figure; None: the benchmark's main one.
+    """
+
+    above: str
+    below: str
+    target: float | None = None
+    better: Literal["more", "less"] = "more"
+    figure: str | None = None
+
+    def compare(self, runs: Mapping[str, Sequence[Figures]], main_figure: str) -> dict[str, Any] | None:
+        """Returns median, interval and whether the target is reached; None if one of the modes was skipped.
+
+        Args:
+            runs: Figures by mode and pass.
+            main_figure: Name of the figure that is compared where the ratio names none.
+        """
+        if self.above not in runs or self.below not in runs:
+            return None
+        name = self.figure or main_figure
+        pairs = zip(runs[self.above], runs[self.below], strict=True)
+        values = [above[name] / below[name] for above, below in pairs]
+        median = statistics.median(values)
+        return {
+            "of": f"{name}: {self.above} / {self.below}",
+            "median": median,
+            "interval": list(median_interval(values)),
+            "better": self.better,
+            "target": self.target,
+            "reached": self._is_reached(median),
+        }
+
+    def _is_reached(self, median: float) -> bool | None:
+        if self.target is None:
+            return None
+        return median >= self.target if self.better == "more" else median <= self.target
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Returns two of the values between which the true median lies with a probability of at least 90%.
+
+    They are the k-th smallest and the k-th largest, with the largest k that allows it. That supposes nothing of how
+    the values are distributed. Of up to seven values it is their range; of fewer than five the probability is less.
+    """
+    ordered, depth = sorted(values), 0
+    while coverage(len(ordered), depth + 1) >= COVERAGE:
+        depth += 1
+    return ordered[depth], ordered[-1 - depth]
+
+
+def coverage(num_values: int, depth: int) -> float:
+    """Returns the probability that the median lies between the two values that are `depth` places in from the ends.
+
+    Each value is above the median with probability one half, so how many are is binomial.
+    """
+    return 1 - 2 * sum(math.comb(num_values, k) for k in range(depth + 1)) / 2**num_values
+
+
+def find_regressions(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each ratio that got worse by more than noise, with intervals that do not meet.
+
+    Args:
+        new: What `Ratio.compare` returned, by name.
+        old: The same of an earlier result. Ratios that only one of them has are left out.
+    """
+    return [
+        f"{name} got worse: {ratio['median']:.3g} {_span(ratio)}; it was {before['median']:.3g} {_span(before)}."
+        for name, ratio in new.items()
+        if ratio and (before := old.get(name)) and _is_worse(ratio, before)
+    ]
+
+
+def _is_worse(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    (low, high), (old_low, old_high) = new["interval"], old["interval"]
+    if new["better"] == "more":
+        return high < old_low and new["median"] < old["median"] * (1 - NOISE)
+    return low > old_high and new["median"] > old["median"] * (1 + NOISE)
+
+
+def _span(ratio: Mapping[str, Any]) -> str:
+    low, high = ratio["interval"]
+    return f"({low:.3g} to {high:.3g})"
