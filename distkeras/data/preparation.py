@@ -39,9 +39,11 @@ class Preparation:
 
         Raises:
             ConfigError: If images are to be changed and the examples are no images, or differ in size.
+            DataError: If the examples are not what was learnt from.
         """
         prepared = _sized(source, self.input.image)
         for preprocessing in self.preprocessings.values():
+            preprocessing.check(prepared)
             prepared = Preprocessed(prepared, preprocessing)
         return prepared
 

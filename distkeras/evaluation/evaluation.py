@@ -50,10 +50,11 @@ def evaluate(trained: Trained, experiment: Experiment, split: str = "test") -> d
         tables = {"classification": _confusion(labels, outputs, task), "regression": None}
         losses = -np.log(np.clip(outputs[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0))
     else:
-        predictions = outputs.reshape(len(outputs), -1)[:, 0]
+        # One column a step of the horizon; most often there is one.
+        predictions, labels = (part.reshape(len(part), -1) for part in (outputs, labels))
         metrics |= _regression_metrics(labels, predictions)
         tables = {"classification": None, "regression": _points(labels, predictions)}
-        losses = (predictions - labels.reshape(-1)) ** 2
+        losses = ((predictions - labels) ** 2).mean(axis=1)
     return {
         "split": split,
         "num_examples": source.num_examples,
@@ -84,7 +85,7 @@ def _auc(labels: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
 
 
 def _regression_metrics(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    scores, targets = _sklearn_metrics(), targets.reshape(-1)
+    scores = _sklearn_metrics()
     return {
         "mean_absolute_error": float(scores.mean_absolute_error(targets, predictions)),
         "root_mean_squared_error": float(scores.root_mean_squared_error(targets, predictions)),
@@ -108,16 +109,18 @@ def _confusion(labels: np.ndarray, outputs: np.ndarray, task: Task) -> dict[str,
 
 
 def _points(targets: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
-    step = -(-len(targets) // NUM_POINTS)
-    return {"targets": targets.reshape(-1)[::step].tolist(), "predictions": predictions[::step].tolist()}
+    step = -(-targets.size // NUM_POINTS)
+    return {"targets": targets.ravel()[::step].tolist(), "predictions": predictions.ravel()[::step].tolist()}
 
 
 def _worst(
     index: int, losses: np.ndarray, outputs: np.ndarray, labels: np.ndarray, source: Source, task: Task
 ) -> dict[str, Any]:
-    target, prediction = labels[index].item(), outputs[index].reshape(-1)[0].item()
     if task.is_classification:
-        target, prediction = task.class_names[target], task.class_names[int(outputs[index].argmax())]
+        target = task.class_names[labels[index].item()]
+        prediction = task.class_names[int(outputs[index].argmax())]
+    else:
+        target, prediction = (_numbers(part[index]) for part in (labels, outputs))
     return {
         "place": source.locate(index),
         "target": target,
@@ -125,6 +128,11 @@ def _worst(
         "loss": float(losses[index]),
         "picture": _picture(source, index) if task.needs_images else None,
     }
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """One number, or a list of them."""
+    return values.item() if values.size == 1 else values.ravel().tolist()
 
 
 def _picture(source: Source, index: int) -> str:

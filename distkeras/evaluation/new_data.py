@@ -16,6 +16,16 @@ from distkeras.observability.run_directory import RunDirectory
 
 OUTPUT_SUFFIXES = (".csv", ".parquet")
 _SOURCE: Key = ("data", "source")
+# Their files and folders are not told from those of other kinds; new data is then what the run was trained on.
+_LOOK_LIKE_OTHERS = (
+    "array_record",
+    "audio_folder",
+    "excel",
+    "jsonl",
+    "text_folder",
+    "tfrecord",
+    "time_series",
+)
 
 
 def check_output(path: Path, data: Path) -> None:
@@ -55,7 +65,7 @@ def new_source_section(run: RunDirectory, data: Path, overrides: Sequence[str]) 
     document = read_document(run.config_path) if run.config_path.is_file() else {}
     kind = value_at(document, (*_SOURCE, "kind"))
     if (*_SOURCE, "kind") not in set_here:
-        kind = recognise(data)
+        kind = kind if kind in _LOOK_LIKE_OTHERS else recognise(data)
         changes.insert(0, _change("kind", kind))
     if kind in ("csv", "parquet") and value_at(document, (*_SOURCE, "label")) is None:
         changes.append(_change("label", "label"))  # never read, but a table's section names one

@@ -29,8 +29,7 @@ def predict_source(opened: OpenedRun, section: source_sections.Source) -> tuple[
     """
     config = opened.config
     preparation = opened.experiment.preparation
-    raw_columns = config.data.tabular is not None
-    source = open_source(section, labelled=False, raw_columns=raw_columns, like=preparation.source)
+    source = open_source(section, labelled=False, tabular=config.data.tabular, like=preparation.source)
     source = preparation.apply(source)
     _check_fits(source, opened)
     opened.progress.announce(f"predicting {source.num_examples:,} examples")

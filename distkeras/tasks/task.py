@@ -55,10 +55,14 @@ class Task:
             outputs: float32, shape (num_examples, num_outputs): probabilities or logits, or numbers.
 
         Returns:
-            `prediction` (class index or number), and for classes `class_name` and one `probability_<class>` each.
+            `prediction` (class index or number), and for classes `class_name` and one `probability_<class>` each;
+            `prediction_1`, `prediction_2`, ... where several numbers are predicted.
         """
         if not self.is_classification:
-            return {"prediction": outputs.reshape(len(outputs), -1)[:, 0]}
+            numbers = outputs.reshape(len(outputs), -1)
+            if self.num_outputs == 1:
+                return {"prediction": numbers[:, 0]}
+            return {f"prediction_{step + 1}": numbers[:, step] for step in range(self.num_outputs)}
         outputs = self.probabilities(outputs)
         indices = outputs.argmax(axis=-1)
         columns: dict[str, Any] = {"prediction": indices, "class_name": np.array(self.class_names)[indices]}
@@ -83,6 +87,8 @@ def make_task(
     """
     if section.kind == "tabular_regression":
         return Task(section.kind, 1, None, "mean_squared_error", ("mean_absolute_error",), False)
+    if section.kind == "time_series_forecasting":
+        return _forecasting(section.kind, labels, place)
     if labels.dtype.kind not in "iu":
         raise DataError(
             f"The task {section.kind} needs labels that are whole numbers or names, and these are {labels.dtype}.",
@@ -106,3 +112,17 @@ def make_task(
         needs_images=section.kind == "image_classification",
         class_names=names,
     )
+
+
+def _forecasting(kind: str, labels: np.ndarray, place: str) -> Task:
+    """One output for each row ahead."""
+    if labels.dtype.kind not in "iuf" or labels.ndim > 2:
+        raise DataError(
+            "The task time_series_forecasting needs one number for each row ahead.",
+            place=place,
+            received=f"labels of type {labels.dtype}, shape {labels.shape}",
+            remedy="use data.source.kind: time_series, or labels of shape (num_examples, horizon)",
+        )
+    horizon = labels.shape[1] if labels.ndim == 2 else 1
+    metrics = ("mean_absolute_error", "root_mean_squared_error")
+    return Task(kind, horizon, None, "mean_squared_error", metrics, False)

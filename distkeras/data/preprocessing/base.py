@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from distkeras.data.sources.base import Shape
+from distkeras.data.sources.base import Shape, Source
 
 
 class Preprocessing(ABC):
@@ -38,6 +38,14 @@ class Preprocessing(ABC):
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Returns what was learnt, as JSON values: enough to make it again without the data."""
+
+    def check(self, source: Source) -> None:
+        """Refuses a source whose examples are not like those that were learnt from.
+
+        Raises:
+            DataError: If they are not.
+        """
+        return
 
     def random(self, features: Any) -> Any:
         """Returns a training batch with random changes; called after `__call__`, with what it returned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distkeras.config import source_sections
+from distkeras.config.transform_sections import TabularSection
 from distkeras.data.sources.base import Source
 
 
@@ -12,7 +13,7 @@ def open_source(
     section: source_sections.Source,
     *,
     labelled: bool = True,
-    raw_columns: bool = False,
+    tabular: TabularSection | None = None,
     like: Source | None = None,
     max_bad_records: int = 0,
 ) -> Source:
@@ -22,7 +23,7 @@ def open_source(
         section: The source.
         labelled: Whether labels are read; without, they may be missing, and all are 0. Prepared and synthetic data
             sets always have theirs.
-        raw_columns: Whether the columns of a table come one by one, as numbers or text, for `data.tabular`.
+        tabular: What the columns of a table are made of; with it they come one by one, as numbers or text.
         like: The source that a model was trained on, whose columns this one must have; None: it is the first.
         max_bad_records: How many files of a folder of images may be bad; `Source.unreadable` names them.
 
@@ -40,7 +41,7 @@ def open_source(
 
             return ImageFolderSource(section, labelled=labelled, max_bad_records=max_bad_records)
         case source_sections.CsvSource() | source_sections.ExcelSource() | source_sections.ParquetSource():
-            return _open_table(section, labelled=labelled, raw_columns=raw_columns, like=like)
+            return _open_table(section, labelled, tabular, like)
         case source_sections.RecordsSource():
             from distkeras.data.sources.records import RecordsSource
 
@@ -64,7 +65,7 @@ def open_source(
         case source_sections.TimeSeriesSource():
             from distkeras.data.sources.time_series import TimeSeriesSource
 
-            return TimeSeriesSource(section)
+            return TimeSeriesSource(section, labelled=labelled, feature_names=like and like.feature_names)
         case source_sections.RayDataSource():
             from distkeras.data.sources.ray_data import RayDataSource
 
@@ -76,7 +77,7 @@ def open_source(
         case source_sections.MixtureSource():
             from distkeras.data.sources.mixture import open_mixture
 
-            return open_mixture(section, raw_columns=raw_columns)
+            return open_mixture(section, tabular)
         case source_sections.SyntheticSource():
             from distkeras.data.sources.synthetic import SyntheticSource
 
@@ -85,19 +86,24 @@ def open_source(
 
 def _open_table(
     section: source_sections.CsvSource | source_sections.ExcelSource | source_sections.ParquetSource,
-    *,
     labelled: bool,
-    raw_columns: bool,
+    tabular: TabularSection | None,
     like: Source | None,
 ) -> Source:
-    if isinstance(section, source_sections.ParquetSource) and not raw_columns:
+    if isinstance(section, source_sections.ParquetSource) and tabular is None:
         from distkeras.data.sources.row_groups import RowGroupSource, fits_memory
 
         if not fits_memory(section):
             return RowGroupSource(section, labelled=labelled, feature_names=like and like.feature_names)
     from distkeras.data.sources.tabular import open_tabular
 
-    types: Any = like.feature_dtype if like is not None and raw_columns else None
+    types: Any = {}
+    if tabular is not None:
+        types = dict.fromkeys(tabular.categorical, "string") if like is None else like.feature_dtype
     return open_tabular(
-        section, feature_names=like and like.feature_names, labelled=labelled, raw=raw_columns, types=types
+        section,
+        feature_names=like and like.feature_names,
+        labelled=labelled,
+        raw=tabular is not None,
+        types=types,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distkeras.data.sources.file_systems import StoredFile, local_file
 from distkeras.errors import DataError
+
+# A reader holds its file open, and data sets have more shards than a process may hold open files.
+MAX_OPEN_FILES = 64
 
 
 class ArrayRecordFiles:
@@ -24,40 +27,58 @@ class ArrayRecordFiles:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
-        # One reader a file: it is safe to share between threads, and opening one reads the file's index.
-        self._readers = [_open(path) for path in paths]
-        self._first_ids = [0, *accumulate(reader.num_records() for reader in self._readers)]
+        self._files = tuple(local_file(path) for path in paths)
+        # A reader is safe to share between threads, and opening one reads the file's index.
+        self._reader = lru_cache(MAX_OPEN_FILES)(_open)
+        self._first_ids = np.cumsum([0, *(self._reader(file).num_records() for file in self._files)])
 
     @property
     def num_records(self) -> int:
         """Number of records in all files."""
-        return self._first_ids[-1]
+        return int(self._first_ids[-1])
 
     def read_records(self, ids: np.ndarray) -> list[bytes]:
-        """Reads payloads by record id, in the order of `ids`; may be called from several threads."""
-        places = [self._place(int(record_id)) for record_id in ids]
-        return [self._readers[file].read([position])[0] for file, position in places]
+        """Reads payloads by record id, in the order of `ids`; may be called from several threads.
+
+        Raises:
+            DataError: If a file has changed since it was opened, or is damaged.
+        """
+        records: list[bytes] = [b""] * len(ids)
+        files = np.searchsorted(self._first_ids, ids, side="right") - 1
+        for number in np.unique(files).tolist():
+            places = np.flatnonzero(files == number)
+            found = self._read_file(self._files[number], ids[places] - self._first_ids[number])
+            for place, record in zip(places.tolist(), found, strict=True):
+                records[place] = record
+        return records
 
     def locate(self, record_id: int) -> str:
         """Returns the file and the record's number in it, counted from 1."""
-        file, position = self._place(record_id)
-        return f"{self._paths[file].name} record {position + 1}"
+        number = int(np.searchsorted(self._first_ids, record_id, side="right")) - 1
+        return f"{self._files[number].name} record {record_id - self._first_ids[number] + 1}"
 
-    def _place(self, record_id: int) -> tuple[int, int]:
-        file = bisect_right(self._first_ids, record_id) - 1
-        return file, record_id - self._first_ids[file]
+    def _read_file(self, file: StoredFile, positions: np.ndarray) -> list[bytes]:
+        file.check_unchanged()
+        try:
+            return self._reader(file).read(positions.tolist())
+        except RuntimeError as error:
+            raise _damaged(file, str(error).partition("\n")[0]) from error
 
 
-def _open(path: Path) -> Any:
+def _open(file: StoredFile) -> Any:
     from array_record.python.array_record_module import ArrayRecordReader
 
     # Without readahead a record is read alone, which is what random access wants.
-    reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0")
+    reader = ArrayRecordReader(file.path, options="readahead_buffer_size:0")
     if not reader.ok():  # It does not raise: it is a reader of no records.
-        raise DataError(
-            "An ArrayRecord file is missing or damaged.",
-            place=str(path),
-            remedy="Copy or prepare the data set again.",
-        )
+        raise _damaged(file, None)
     return reader
+
+
+def _damaged(file: StoredFile, received: str | None) -> DataError:
+    return DataError(
+        "An ArrayRecord file is missing or damaged.",
+        place=file.path,
+        received=received,
+        remedy="Copy or prepare the data set again.",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -53,6 +54,9 @@ class Source(ABC):
             of them, and the number of examples; int64, shape (num_blocks + 1,). None: there are none.
         parts: The sources of a mixture, or None.
         unreadable: What opening found that cannot be read, by example id; only where the config has a budget for it.
+            Of a stream: where reading failed.
+        is_stream: Whether examples come one after the other, as many as are asked for: they have no number, and
+            `num_examples` is only more than any run reads.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Source(ABC):
     block_starts: np.ndarray | None = None
     parts: tuple[Part, ...] | None = None
     unreadable: Mapping[int, DataError] = MappingProxyType({})
+    is_stream: bool = False
 
     @abstractmethod
     def labels(self) -> np.ndarray:
@@ -118,6 +123,10 @@ class Source(ABC):
                     lambda *parts: np.stack([np.asarray(p) for p in parts]), *one_by_one
                 )
             return tf.nest.map_structure(np.asarray, (self.finish(examples[0]), *examples[1:]))
+
+    def in_order(self, end: int) -> Source:
+        """Returns the source for one reading by rising ids up to `end`: a stream is then read on, not anew."""
+        return self
 
     @abstractmethod
     def locate(self, example_id: int) -> str:
@@ -170,6 +179,7 @@ class Wrapped(Source):
         self.block_starts = source.block_starts
         self.parts = source.parts
         self.unreadable = source.unreadable
+        self.is_stream = source.is_stream
         self.wrapped = source
 
     def labels(self) -> np.ndarray:
@@ -183,6 +193,13 @@ class Wrapped(Source):
 
     def read_encoded(self, ids: tf.Tensor) -> tuple[Any, ...]:
         return self.wrapped.read_encoded(ids)
+
+    def in_order(self, end: int) -> Source:
+        if not self.is_stream:
+            return self
+        reader = copy(self)
+        reader.wrapped = self.wrapped.in_order(end)
+        return reader
 
     def locate(self, example_id: int) -> str:
         return self.wrapped.locate(example_id)

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from distkeras.config.source_sections import CsvSource as CsvSection
-from distkeras.data.sources.columns import Table, choose_features
+from distkeras.data.sources.columns import RawType, Table, choose_features, holds_numbers, mixed_label
 from distkeras.errors import DataError
 
+# What Arrow reads as a number, for RE2.
+_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)$"
 
-def read_csv(section: CsvSection, *, labelled: bool = True) -> Table:
+
+def read_csv(
+    section: CsvSection,
+    *,
+    labelled: bool = True,
+    raw: bool = False,
+    types: Mapping[str, RawType] | None = None,
+) -> Table:
     """Reads the feature and label columns of a CSV file with a header.
 
     Args:
         section: The file and its columns.
         labelled: Whether the label column is read; without, it may be missing.
+        raw: Whether feature columns may have empty cells and text; without, they are numbers and complete.
+        types: What raw columns must be; those that are not named are found out from their cells.
 
     Raises:
         DataError: If the file is missing, empty, ragged, not UTF-8, or a cell is not a number; it names the
@@ -39,7 +51,8 @@ def read_csv(section: CsvSection, *, labelled: bool = True) -> Table:
             # A quoted line break is legal CSV, and may stand in a column that is not wanted.
             parse_options=pyarrow.csv.ParseOptions(delimiter=section.delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={**dict.fromkeys(features, pa.float64()), **dict.fromkeys(label, pa.string())},
+                column_types=dict.fromkeys(features, pa.string() if raw else pa.float64())
+                | dict.fromkeys(label, pa.string()),
                 include_columns=[*features, *label],
                 # Arrow's default list would turn a class called "NA" or "null" into a missing label.
                 null_values=[""],
@@ -47,19 +60,24 @@ def read_csv(section: CsvSection, *, labelled: bool = True) -> Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        _explain(section, header, features, error)
+        _explain(section, header, () if raw else features, error)
     if table.num_rows == 0:
         raise DataError(
             "A CSV file has a header and no rows.",
             place=str(section.path),
             remedy="Give a file with at least one example.",
         )
+    chosen = table.select(list(features))
     return Table(
-        features=table.select(list(features)),
+        features=_typed(section, chosen, types or {}) if raw else chosen,
         label=_parse_label(section, table.column(section.label)) if labelled else None,
         label_name=section.label,
-        locate=lambda row: f"{section.path.name} row {row + 1}",
+        locate=lambda row: _place(section, row),
     )
+
+
+def _place(section: CsvSection, row: int) -> str:
+    return f"{section.path.name} row {row + 1}"
 
 
 def _rows(section: CsvSection) -> Iterator[tuple[int, list[str]]]:
@@ -133,8 +151,27 @@ def _check_row(
                 f"A cell of column {name!r} is not a number.",
                 place=f"{place}, column {name!r}",
                 received=fields[position],
-                remedy="Correct the cell, or leave the column out with data.source.features.",
+                remedy="Correct the cell, leave the column out with data.source.features, or set data.tabular, "
+                "which makes categories of text.",
             )
+
+
+def _typed(section: CsvSection, table: pa.Table, types: Mapping[str, RawType]) -> pa.Table:
+    """Returns text columns as numbers where their cells are numbers, and trimmed where they are text."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in table.column_names:
+        texts = pc.fill_null(pc.utf8_trim_whitespace(table.column(name)), "")
+        is_empty = pc.equal(texts, "")
+        is_numeric = holds_numbers(
+            name,
+            pc.match_substring_regex(texts, _NUMBER, ignore_case=True).to_numpy(),
+            is_empty.to_numpy(),
+            wanted=types.get(name),
+            place=lambda row: _place(section, row),
+            cell=lambda row, texts=texts: texts[row].as_py(),
+        )
+        columns[name] = pc.cast(pc.if_else(is_empty, None, texts), pa.float64()) if is_numeric else texts
+    return pa.table(columns)
 
 
 def _is_number(text: str) -> bool:
@@ -153,15 +190,10 @@ def _parse_label(section: CsvSection, column: pa.ChunkedArray) -> pa.ChunkedArra
             return pc.cast(trimmed, number)
         except pa.ArrowInvalid:
             continue
-    texts = [text or "" for text in trimmed.to_pylist()]
-    numeric = [_is_number(text) for text in texts]
-    if any(numeric):
-        # One typing error in a column of numbers must not turn regression into a thousand classes.
-        row = numeric.index(numeric.count(True) * 2 < len(numeric))
-        raise DataError(
-            f"The label column {section.label!r} mixes numbers and text.",
-            place=f"{section.path.name} row {row + 1}, column {section.label!r}",
-            received=texts[row],
-            remedy="Make every label a number, or every label a text.",
+    texts = pc.fill_null(trimmed, "")
+    is_number = np.array([_is_number(text) for text in texts.to_pylist()])
+    if is_number.any():
+        raise mixed_label(
+            section.label, is_number, lambda row: _place(section, row), lambda row: texts[row].as_py()
         )
     return trimmed

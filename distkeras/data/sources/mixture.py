@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distkeras.config.source_sections import MixtureSource as MixtureSection
+from distkeras.config.transform_sections import TabularSection
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Part, Source
 from distkeras.errors import DataError
@@ -119,7 +120,7 @@ class MixtureSource(Source):
         return np.append(np.concatenate(starts), self.num_examples)
 
 
-def open_mixture(section: MixtureSection, *, raw_columns: bool = False) -> MixtureSource:
+def open_mixture(section: MixtureSection, tabular: TabularSection | None = None) -> MixtureSource:
     """Opens the sources of a mixture.
 
     Raises:
@@ -127,8 +128,8 @@ def open_mixture(section: MixtureSection, *, raw_columns: bool = False) -> Mixtu
     """
     from distkeras.data.sources import open_source
 
-    first = open_source(section.sources[0].source, raw_columns=raw_columns)
-    others = [open_source(one.source, raw_columns=raw_columns, like=first) for one in section.sources[1:]]
+    first = open_source(section.sources[0].source, tabular=tabular)
+    others = [open_source(one.source, tabular=tabular, like=first) for one in section.sources[1:]]
     weights = [one.weight for one in section.sources]
     return MixtureSource([first, *others], weights, section.num_examples)
 
@@ -141,7 +142,7 @@ def _one_example(source: Source, example_id: tf.Tensor) -> tuple[Any, ...]:
 
 
 def _common_shape(sources: Sequence[Source]) -> Any:
-    shapes = [source.feature_shape for source in sources]
+    shapes: list[Any] = [source.feature_shape for source in sources]
     first: Any = shapes[0]
     if all(shape == first for shape in shapes):
         return first

@@ -6,7 +6,6 @@ masked CRC (4), all little-endian: https://www.tensorflow.org/tutorials/load_dat
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Sequence
@@ -15,10 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
+from distkeras.data.sources.file_systems import local_file
 from distkeras.errors import DataError
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
+# Headers of small records are found in chunks; behind each record above this size a new read is cheaper.
+CHUNK_BYTES = 2**22
+LARGE_RECORD_BYTES = 2**14
+# Records so close together are read at once: a page more costs less than a call more.
+MAX_GAP_BYTES = 2**12
+CHECK_BYTES = 2**26
+RECORDS_PER_CHECK = 4096
 _CRC32C_POLYNOMIAL = 0x82F63B78
 _CRC_MASK_DELTA = 0xA282EAD8
 
@@ -34,6 +41,12 @@ class Frames:
 
     offsets: np.ndarray
     lengths: np.ndarray
+
+    @staticmethod
+    def of_lengths(lengths: np.ndarray) -> Frames:
+        """Returns where records of these lengths are: they follow one another without a gap."""
+        ends = np.cumsum(lengths + HEADER_BYTES + FOOTER_BYTES)
+        return Frames(ends - lengths - FOOTER_BYTES, lengths)
 
 
 def _crc32c_table() -> np.ndarray:
@@ -62,18 +75,43 @@ def masked_crc32c(rows: np.ndarray) -> np.ndarray:
     return ((crc >> 15) | (crc << 17)) + np.uint32(_CRC_MASK_DELTA)
 
 
-def _walk(content: mmap.mmap | bytes) -> tuple[np.ndarray, np.ndarray, int]:
+def _walk(descriptor: int, size: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Hops from header to header; returns headers, their positions, and where the hopping ended."""
-    headers: list[bytes] = []
-    positions: list[int] = []
-    position = 0
-    while position + HEADER_BYTES <= len(content):
-        header = content[position : position + HEADER_BYTES]
-        headers.append(header)
-        positions.append(position)
-        position += HEADER_BYTES + struct.unpack_from("<Q", header)[0] + FOOTER_BYTES
-    table = np.frombuffer(b"".join(headers), dtype=np.uint8).reshape(-1, HEADER_BYTES)
-    return table, np.array(positions, dtype=np.int64), position
+    headers: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
+    position, num_bytes = 0, CHUNK_BYTES
+    while position + HEADER_BYTES <= size:
+        chunk = os.pread(descriptor, num_bytes, position)
+        places, end = _hop(chunk)
+        if not places.size:  # The file has become shorter.
+            break
+        headers.append(np.frombuffer(chunk, np.uint8)[places[:, np.newaxis] + np.arange(HEADER_BYTES)])
+        positions.append(position + places)
+        position += end
+        # Small records are read with their headers, many at once; large ones are leapt over.
+        num_bytes = CHUNK_BYTES if end < LARGE_RECORD_BYTES * len(places) else HEADER_BYTES
+    if not headers:
+        return np.empty((0, HEADER_BYTES), np.uint8), np.empty(0, np.int64), position
+    return np.concatenate(headers), np.concatenate(positions), position
+
+
+def _hop(chunk: bytes) -> tuple[np.ndarray, int]:
+    """Returns where headers are in a chunk that begins with one, and where the next one is."""
+    length_at = struct.Struct("<Q").unpack_from
+    places: list[int] = []
+    place, last = 0, len(chunk) - HEADER_BYTES
+    while place <= last:
+        places.append(place)
+        place += length_at(chunk, place)[0] + HEADER_BYTES + FOOTER_BYTES
+    return np.array(places, dtype=np.int64), place
+
+
+def _compression_of(path: Path) -> str | None:
+    with path.open("rb") as file:
+        start = file.read(3)
+    if start == b"\x1f\x8b\x08":
+        return "GZIP"
+    return "ZLIB" if start[:1] == b"\x78" and int.from_bytes(start[:2], "big") % 31 == 0 else None
 
 
 def _check_frames(path: Path, headers: np.ndarray, positions: np.ndarray, end: int, size: int) -> None:
@@ -81,10 +119,18 @@ def _check_frames(path: Path, headers: np.ndarray, positions: np.ndarray, end: i
     stored = np.ascontiguousarray(headers[:, 8:]).view("<u4")[:, 0]
     damaged = np.flatnonzero(masked_crc32c(headers[:, :8]) != stored)
     if damaged.size:
+        compression = _compression_of(path) if damaged[0] == 0 else None
+        if compression:
+            raise DataError(
+                "A TFRecord file is compressed.",
+                place=str(path),
+                received=compression,
+                remedy="Write it without compression: records cannot be found in it without reading all before.",
+            )
         raise DataError(
             "A TFRecord file is damaged: the checksum of a record's length does not match.",
             place=f"{path} record {damaged[0] + 1}, byte {positions[damaged[0]]}",
-            remedy="Write the file again; if it is compressed, write it without compression.",
+            remedy="Copy or write the file again.",
         )
     if end != size:
         # `end` is past the file when the last payload is cut, and before it when the last header is.
@@ -98,17 +144,16 @@ def _check_frames(path: Path, headers: np.ndarray, positions: np.ndarray, end: i
 
 
 def scan_frames(path: Path) -> Frames:
-    """Finds the records of a TFRecord file, reading only their headers.
+    """Finds the records of a TFRecord file by their headers; files of large records are not read whole.
 
     Raises:
-        DataError: If the file cannot be read, is torn, or a length does not match its checksum. Checksums
-            of payloads are not checked: that would read the whole file.
+        DataError: If the file cannot be read, is compressed or torn, or a length does not match its checksum.
+            Checksums of payloads are not checked (see `TFRecordFiles.check_payloads`).
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            # An empty file is a shard without records, and cannot be mapped.
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            headers, positions, end = _walk(file.fileno(), size)
     except OSError as error:
         raise DataError(
             "A TFRecord file cannot be read.",
@@ -116,10 +161,8 @@ def scan_frames(path: Path) -> Frames:
             received=error.strerror,
             remedy="Check that the file exists and may be read.",
         ) from error
-    headers, positions, end = _walk(content)
     _check_frames(path, headers, positions, end, size)
-    lengths = np.ascontiguousarray(headers[:, :8]).view("<i8")[:, 0]
-    return Frames(positions + HEADER_BYTES, lengths)
+    return Frames.of_lengths(np.ascontiguousarray(headers[:, :8]).view("<i8")[:, 0])
 
 
 class TFRecordFiles:
@@ -127,17 +170,18 @@ class TFRecordFiles:
 
     Args:
         paths: The files.
+        frames: Where their records are, where that is known already.
 
     Raises:
         DataError: As `scan_frames`.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        frames = [scan_frames(path) for path in paths]
-        self._paths = tuple(paths)
-        self._offsets = np.concatenate([frame.offsets for frame in frames])
-        self._lengths = np.concatenate([frame.lengths for frame in frames])
-        self._first_ids = np.cumsum([0, *(len(frame.offsets) for frame in frames)])
+    def __init__(self, paths: Sequence[Path], frames: Sequence[Frames] | None = None) -> None:
+        self._files = tuple(local_file(path) for path in paths)
+        found = [scan_frames(path) for path in paths] if frames is None else frames
+        self._offsets = np.concatenate([frame.offsets for frame in found])
+        self._lengths = np.concatenate([frame.lengths for frame in found])
+        self._first_ids = np.cumsum([0, *(len(frame.offsets) for frame in found)])
 
     @property
     def num_records(self) -> int:
@@ -148,32 +192,82 @@ class TFRecordFiles:
         """Reads payloads by record id, in the order of `ids`; may be called from several threads.
 
         Raises:
-            DataError: If a file no longer holds a record where the index says.
+            DataError: If a file has changed since it was opened.
         """
         records: list[bytes] = [b""] * len(ids)
-        files = self._file_of(ids)
-        for file in np.unique(files):
-            # Opened for each call: data sets have more shards than a process may hold open files.
-            with self._paths[file].open("rb", buffering=0) as stream:
-                for place in np.flatnonzero(files == file):
-                    records[place] = self._read_one(stream.fileno(), int(ids[place]))
+        by_id = np.argsort(ids, kind="stable")
+        files = self._file_of(ids[by_id])
+        for file in np.unique(files).tolist():
+            self._read_file(file, ids, by_id[files == file], records)
         return records
+
+    def check_payloads(self) -> None:
+        """Reads all records and compares them with their checksums, which opening and reading do not.
+
+        Raises:
+            DataError: If a record does not match, or a file has changed; it names the first.
+        """
+        for number, file in enumerate(self._files):
+            lengths = self._lengths[self._first_ids[number] : self._first_ids[number + 1]]
+            batch_length = CHECK_BYTES // max(1, int(lengths.max(initial=0)))
+            bad = _first_bad_payload(file.path, min(max(1, batch_length), RECORDS_PER_CHECK))
+            file.check_unchanged()
+            if bad is not None:
+                record_id = int(self._first_ids[number]) + bad
+                raise DataError(
+                    "A record of a TFRecord file is damaged: its checksum does not match.",
+                    place=f"{file.path} record {bad + 1}, byte {self._offsets[record_id]}",
+                    remedy="Copy or write the file again.",
+                )
 
     def locate(self, record_id: int) -> str:
         """Returns the file and the record's number in it, counted from 1."""
         file = int(self._file_of(np.array([record_id]))[0])
-        return f"{self._paths[file].name} record {record_id - self._first_ids[file] + 1}"
+        return f"{self._files[file].name} record {record_id - self._first_ids[file] + 1}"
 
     def _file_of(self, ids: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._first_ids, ids, side="right") - 1
 
-    def _read_one(self, descriptor: int, record_id: int) -> bytes:
-        length = int(self._lengths[record_id])
-        payload = os.pread(descriptor, length, int(self._offsets[record_id]))
-        if len(payload) != length:
-            raise DataError(
-                "A TFRecord file has become shorter since it was opened.",
-                place=self.locate(record_id),
-                remedy="Do not change data files during a run; start again.",
-            )
-        return payload
+    def _read_file(self, file: int, ids: np.ndarray, places: np.ndarray, records: list[bytes]) -> None:
+        """Fills in the records at some places, which are in the order of the file."""
+        stored = self._files[file]
+        starts = self._offsets[ids[places]]
+        ends = starts + self._lengths[ids[places]]
+        # Neighbours are read at once, in pieces of a size that many threads can hold.
+        is_apart = (starts[1:] - ends[:-1] > MAX_GAP_BYTES) | (np.diff(starts // CHUNK_BYTES) > 0)
+        firsts = np.append(0, np.flatnonzero(is_apart) + 1)
+        begins, lasts = starts[firsts], np.append(firsts[1:], len(places))
+        lengths = np.maximum.reduceat(ends, firsts) - begins
+        lefts = starts - np.repeat(begins, lasts - firsts)
+        # Lists, because what follows is a loop of Python over records.
+        cuts = list(zip(places.tolist(), lefts.tolist(), (lefts + ends - starts).tolist(), strict=True))
+        pieces = zip(begins.tolist(), lengths.tolist(), firsts.tolist(), lasts.tolist(), strict=True)
+        try:
+            # Opened for each call: data sets have more shards than a process may hold open files.
+            with Path(stored.path).open("rb", buffering=0) as stream:
+                for begin, length, first, last in pieces:
+                    piece = os.pread(stream.fileno(), length, begin)
+                    for place, left, right in cuts[first:last]:
+                        records[place] = piece[left:right]
+        finally:
+            # Afterwards: what was read before a change is whole, what was read after it may be anything.
+            stored.check_unchanged()
+
+
+def _first_bad_payload(path: str, batch_length: int) -> int | None:
+    """TensorFlow's own reader compares checksums as it reads; it does not say which record it stopped at."""
+    import tensorflow as tf
+
+    def count(dataset: tf.data.Dataset) -> tuple[int, bool]:
+        num_read = 0
+        try:
+            for records in dataset:
+                num_read += len(records)
+        except tf.errors.DataLossError:
+            return num_read, False
+        return num_read, True
+
+    with tf.device("CPU:0"):
+        records = tf.data.TFRecordDataset(path)
+        num_read, is_whole = count(records.batch(batch_length))
+        return None if is_whole else num_read + count(records.skip(num_read).batch(1))[0]

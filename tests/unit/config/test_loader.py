@@ -83,6 +83,36 @@ def test_absolute_paths_stay_and_need_not_exist(digits):
     assert config.data.source.path == Path("/nowhere/x.csv")
 
 
+PARQUET = "data.source={kind: parquet, label: y, path: %s}"
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/folder", "memory://a/../b.parquet", "zip://x.parquet::file:///a.zip"]
+)
+def test_a_uri_stays_as_it_is(digits, uri):
+    assert load_config(digits, [PARQUET % uri]).data.source.path == uri
+
+
+def test_a_location_without_a_scheme_is_a_path(digits):
+    folder = digits.parent.resolve()
+    assert load_config(digits, [PARQUET % "d/x.parquet"]).data.source.path == str(folder / "d" / "x.parquet")
+    assert load_config(digits, [PARQUET % "/d/x.parquet"]).data.source.path == "/d/x.parquet"
+
+
+@pytest.mark.parametrize("key", ["data.source.path", "model.weights"])
+def test_a_uri_is_refused_where_only_a_path_can_be_opened(digits, key):
+    assert lines_of(digits, f"{key}=s3://bucket/x")[1:] == [
+        f'{key}: expected a path, received "s3://bucket/x"; only kind parquet opens URIs (from --set {key}=s3://bucket/x)'
+    ]
+
+
+def test_a_location_is_text(digits):
+    assert lines_of(digits, PARQUET % 3)[1].startswith(
+        "data.source.path: expected text that is not empty, received 3"
+    )
+    assert lines_of(digits, PARQUET % "''")[1].startswith('data.source.path: expected a path, received ""')
+
+
 def test_strict_mode_still_takes_what_yaml_has_for_paths_tuples_and_floats(digits):
     config = load_config(
         digits,

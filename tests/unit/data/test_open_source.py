@@ -66,7 +66,7 @@ class TestShippedData:
         assert np.bincount(source.labels()).tolist() == [357, 212]
 
     def test_diabetes(self) -> None:
-        source = opened(kind="parquet", path=SHIPPED / "diabetes.parquet", label="progression")
+        source = opened(kind="parquet", path=str(SHIPPED / "diabetes.parquet"), label="progression")
         features, _ = source.read(tf.range(source.num_examples, dtype=tf.int64))
         assert (source.num_examples, source.feature_shape) == (442, (10,))
         assert source.feature_names is not None
@@ -79,10 +79,12 @@ class TestShippedData:
             recipe = [sys.executable, str(SHIPPED / "make.py"), str(tmp_path / folder)]
             subprocess.run(recipe, check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
         one, two = tmp_path / "one", tmp_path / "two"
-        for name in ("breast_cancer.csv", "diabetes.parquet", "digits.npz"):
+        tables = ("breast_cancer.csv", "made_up_weather.csv", "wine_gaps.csv")
+        for name in (*tables, "diabetes.parquet", "digits.npz"):
             assert (one / name).read_bytes() == (two / name).read_bytes()
         # Compressed bytes depend on the versions of zlib and Arrow; the content must not.
-        assert (one / "breast_cancer.csv").read_bytes() == (SHIPPED / "breast_cancer.csv").read_bytes()
+        for name in tables:
+            assert (one / name).read_bytes() == (SHIPPED / name).read_bytes()
         assert pq.read_table(one / "diabetes.parquet") == pq.read_table(SHIPPED / "diabetes.parquet")
         with np.load(one / "digits.npz") as made, np.load(SHIPPED / "digits.npz") as shipped:
             assert sorted(made) == sorted(shipped) == ["x", "y"]

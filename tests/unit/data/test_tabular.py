@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from distkeras.config.source_sections import CsvSource, ParquetSource
-from distkeras.data.sources.arrays import ArraySource
-from distkeras.data.sources.tabular import open_tabular
+from distkeras.data.sources.base import Source
+from distkeras.data.sources.tabular import open_tabular, read_column
 from distkeras.errors import DataError
 
 PLANTS = "height,width,kind\n1.5,2,moss\n3,4.25,fern\n5,6,moss\n"
@@ -37,7 +38,7 @@ def refusal(section: CsvSource | ParquetSource) -> str:
     return str(caught.value)
 
 
-def read_all(source: ArraySource) -> tuple[np.ndarray, np.ndarray]:
+def read_all(source: Source) -> tuple[np.ndarray, np.ndarray]:
     features, labels = source.read(tf.range(source.num_examples, dtype=tf.int64))
     return features.numpy(), labels.numpy()
 
@@ -310,3 +311,154 @@ class TestParquet:
             tmp_path / "p.parquet", a=pa.array([], pa.float64()), kind=pa.array([], pa.int64())
         )
         assert "There are no rows in the Parquet data." in refusal(parquet_section(path))
+
+
+def raw_arrays(source: Source) -> dict[str, list[object]]:
+    features, _ = source.read_arrays(np.arange(source.num_examples))
+    return {name: column.tolist() for name, column in features.items()}
+
+
+class TestRawColumns:
+    PEOPLE = "age,city,height,kind\n31, Paris ,1.5,a\n,Oslo,1e2,b\n4,,,a\n"
+
+    def test_numbers_and_texts_with_empty_cells(self, tmp_path: Path) -> None:
+        source = open_tabular(csv_section(tmp_path, self.PEOPLE), raw=True)
+        assert source.feature_shape == {"age": (), "city": (), "height": ()}
+        assert source.feature_dtype == {"age": "float32", "city": "string", "height": "float32"}
+        assert source.feature_names == ("age", "city", "height")
+        assert source.class_names == ("a", "b")
+        assert (source.granularity, source.needs_tensorflow) == ("batch", False)
+        features, labels = source.read_arrays(np.array([2, 0]))
+        np.testing.assert_array_equal(features["age"], np.float32([4, 31]))
+        np.testing.assert_array_equal(features["height"], np.float32([np.nan, 1.5]))
+        assert features["age"].dtype == np.float32
+        assert features["city"].tolist() == [b"", b"Paris"]
+        assert labels.tolist() == [0, 0]
+        assert source.locate(2) == "plants.csv row 3"
+
+    @pytest.mark.parametrize("fits", [True, False])
+    def test_graphs_read_what_numpy_reads(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
+    ) -> None:
+        if not fits:
+            monkeypatch.setattr("distkeras.data.sources.raw_columns.MAX_TENSOR_BYTES", 0)
+        source = open_tabular(csv_section(tmp_path, self.PEOPLE), raw=True)
+        batches = tf.data.Dataset.range(3).batch(2).map(source.read)
+        assert list(batches.element_spec[0]) == ["age", "city", "height"]
+        assert batches.element_spec[0]["city"] == tf.TensorSpec([None], tf.string)
+        for ids, (features, labels) in zip(([0, 1], [2]), batches.as_numpy_iterator(), strict=True):
+            expected, expected_labels = source.read_arrays(np.array(ids))
+            assert list(features) == list(expected)
+            for name, column in features.items():
+                np.testing.assert_array_equal(column, expected[name])
+            np.testing.assert_array_equal(labels, expected_labels)
+
+    def test_same_cells_same_fingerprint_as_parquet(self, tmp_path: Path) -> None:
+        columns = {"age": [31, None, 4], "city": ["Paris", "Oslo", None], "height": [1.5, 100, None]}
+        path = write_parquet(tmp_path / "p.parquet", **columns, kind=["a", "b", "a"])
+        csv = open_tabular(csv_section(tmp_path, self.PEOPLE), raw=True)
+        parquet = open_tabular(parquet_section(path), raw=True)
+        assert str(raw_arrays(parquet)) == str(raw_arrays(csv))
+        assert parquet.fingerprint == csv.fingerprint
+        changed = csv_section(tmp_path, self.PEOPLE.replace("Oslo", "Rome"))
+        assert open_tabular(changed, raw=True).fingerprint != csv.fingerprint
+
+    def test_a_number_is_what_arrow_reads_as_one(self, tmp_path: Path) -> None:
+        cells = ["1", "+1", "-1.", ".5", "1E+5", "nan", "007"]
+        text = "a,kind\n" + "".join(f"{cell},x\n" for cell in cells)
+        source = open_tabular(csv_section(tmp_path, text), raw=True)
+        assert str(raw_arrays(source)) == str({"a": [1.0, 1.0, -1.0, 0.5, 1e5, float("nan"), 7.0]})
+
+    @pytest.mark.parametrize("cell", ["1_0", "0x1", "1e", "-", "1 2", "\u0661"])
+    def test_one_typing_error_makes_no_categories(self, tmp_path: Path, cell: str) -> None:
+        section = csv_section(tmp_path, f"a,kind\n1,x\n\n,x\n2,x\n{cell},x\n")
+        with pytest.raises(DataError, match="A cell of column 'a' is not a number") as caught:
+            open_tabular(section, raw=True)
+        assert caught.value.place == "plants.csv row 4, column 'a'"
+        assert caught.value.received == cell
+
+    def test_a_column_that_is_half_text_is_text(self, tmp_path: Path) -> None:
+        source = open_tabular(csv_section(tmp_path, "a,b,kind\n1,,x\nB2,,x\n,,x\n"), raw=True)
+        assert raw_arrays(source)["a"] == [b"1", b"B2", b""]
+        assert source.feature_dtype == {"a": "string", "b": "float32"}
+
+    def test_types_of_the_training_table_are_kept(self, tmp_path: Path) -> None:
+        section = csv_section(tmp_path, "zip,age,kind\n01,,x\n")
+        source = open_tabular(section, raw=True, types={"zip": "string", "age": "float32"})
+        assert str(raw_arrays(source)) == str({"zip": [b"01"], "age": [float("nan")]})
+        section = csv_section(tmp_path, "age,kind\n,x\nold,x\n")
+        with pytest.raises(DataError, match="A cell of column 'age' is not a number") as caught:
+            open_tabular(section, raw=True, types={"age": "float32"})
+        assert caught.value.place == "plants.csv row 2, column 'age'"
+
+    def test_types_of_parquet_columns(self, tmp_path: Path) -> None:
+        path = write_parquet(
+            tmp_path / "p.parquet",
+            flag=[True, None],
+            colour=pa.array(["red", None]).dictionary_encode(),
+            code=[1, None],
+            empty=pa.nulls(2),
+            kind=[0, 1],
+        )
+        source = open_tabular(parquet_section(path), raw=True, types={"code": "string"})
+        assert str(raw_arrays(source)) == str(
+            {
+                "flag": [1.0, float("nan")],
+                "colour": [b"red", b""],
+                "code": [b"1", b""],
+                "empty": [float("nan"), float("nan")],
+            }
+        )
+
+    def test_parquet_text_where_numbers_were_trained_on(self, tmp_path: Path) -> None:
+        path = write_parquet(tmp_path / "p.parquet", age=[None, "old"], kind=[0, 1])
+        with pytest.raises(
+            DataError, match="Column 'age' is text; the model was trained on numbers"
+        ) as caught:
+            open_tabular(parquet_section(path), raw=True, types={"age": "float32"})
+        assert caught.value.place == "p.parquet row 2, column 'age'"
+
+    def test_dates_are_neither_numbers_nor_text(self, tmp_path: Path) -> None:
+        path = write_parquet(tmp_path / "p.parquet", day=[datetime.date(2024, 2, 29)], kind=[0])
+        with pytest.raises(DataError, match="'day' is date32\\[day\\], neither numbers nor text"):
+            open_tabular(parquet_section(path), raw=True)
+
+    @pytest.mark.parametrize("cell", ["inf", "1e39"])
+    def test_numbers_that_are_not_finite(self, tmp_path: Path, cell: str) -> None:
+        section = csv_section(tmp_path, f"a,kind\n1,x\n,x\n{cell},x\n")
+        with pytest.raises(DataError, match="Column 'a' is no finite float32 in 1 row") as caught:
+            open_tabular(section, raw=True)
+        assert caught.value.place == "plants.csv row 3, column 'a'"
+
+    def test_an_empty_label_stays_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="Column 'kind' has 1 empty cell"):
+            open_tabular(csv_section(tmp_path, "a,kind\n1,x\n2,\n"), raw=True)
+
+    def test_a_ragged_row_stays_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="A row has 1 fields; the header has 2"):
+            open_tabular(csv_section(tmp_path, "a,kind\nold,x\n2\n"), raw=True)
+
+    def test_what_raw_columns_would_allow_is_named_as_the_way_out(self, tmp_path: Path) -> None:
+        assert "set data.tabular.impute" in refusal(csv_section(tmp_path, "a,kind\n1,x\n,y\n"))
+        assert "set data.tabular, which makes categories" in refusal(csv_section(tmp_path, "a,kind\nold,x\n"))
+
+
+class TestReadColumn:
+    def test_a_column_that_is_no_feature(self, tmp_path: Path) -> None:
+        text = "day,a,person,kind\n2024-01-02,1,eve,x\n2024-01-01,,,y\n"
+        section = csv_section(tmp_path, text, features=["a"])
+        assert read_column(section, "day").tolist() == ["2024-01-02", "2024-01-01"]
+        assert read_column(section, "person").tolist() == ["eve", ""]
+        np.testing.assert_array_equal(read_column(section, "a"), [1, np.nan])
+        assert read_column(section, "kind").tolist() == ["x", "y"]
+        with pytest.raises(DataError, match="There is no feature column 'dai'"):
+            read_column(section, "dai")
+
+    def test_dates_and_categories_of_parquet(self, tmp_path: Path) -> None:
+        days = [datetime.datetime(2024, 1, 2), None]
+        person = pa.array(["eve", None]).dictionary_encode()
+        path = write_parquet(tmp_path / "p.parquet", day=days, person=person, a=[1.0, 2.0], kind=[0, 1])
+        section = parquet_section(path, features=["a"])
+        expected = np.array(["2024-01-02", "NaT"], "datetime64[us]")
+        np.testing.assert_array_equal(read_column(section, "day"), expected)
+        assert read_column(section, "person").tolist() == ["eve", ""]

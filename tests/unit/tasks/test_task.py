@@ -1,5 +1,6 @@
 """What a task asks of labels, and how it reads a model's outputs."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -50,3 +51,36 @@ def test_logits_become_probabilities():
     logits = np.array([[2.0, -1.0], [0.0, 0.0]])
     assert task.decode(logits)["probability_no"].tolist() == pytest.approx([1 / (1 + np.exp(-3)), 0.5])
     assert task.decode(np.array([[0.7, 0.3]]))["probability_no"].tolist() == [0.7]
+
+
+def test_a_forecast_has_an_output_for_each_row_ahead():
+    task = make_task(TaskSection(kind="time_series_forecasting"), np.zeros((5, 3), "float32"), None, "d")
+    assert (task.num_outputs, task.activation, task.is_classification) == (3, None, False)
+    columns = task.decode(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    assert {name: values.tolist() for name, values in columns.items()} == {
+        "prediction_1": [1, 4],
+        "prediction_2": [2, 5],
+        "prediction_3": [3, 6],
+    }
+
+
+@pytest.mark.parametrize("labels", [np.zeros((5, 1), "float32"), np.zeros(5, "float32")])
+def test_a_forecast_of_one_row_is_one_number(labels):
+    task = make_task(TaskSection(kind="time_series_forecasting"), labels, None, "d")
+    assert task.decode(np.array([[1.5], [2.5]])) == {"prediction": pytest.approx([1.5, 2.5])}
+
+
+def test_keras_knows_the_metrics_of_a_forecast():
+    task = make_task(TaskSection(kind="time_series_forecasting"), np.zeros((5, 2), "float32"), None, "d")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
+    model.compile(loss=task.loss, metrics=list(task.metrics))
+    targets = np.array([[0.0, 0.0], [3.0, 1.0]])
+    values = model.evaluate(np.zeros((2, 2)), targets, verbose=0, return_dict=True)
+    assert values["mean_absolute_error"] == pytest.approx(1.0)
+    assert values["root_mean_squared_error"] == pytest.approx(np.sqrt(10 / 4))
+
+
+def test_names_cannot_be_forecast():
+    with pytest.raises(DataError, match="needs one number for each row ahead") as caught:
+        make_task(TaskSection(kind="time_series_forecasting"), np.array(["a", "b"]), None, "data.csv")
+    assert caught.value.place == "data.csv"
