@@ -8,6 +8,7 @@ import typer
 
 from distkeras import __version__
 from distkeras.cli.config_commands import config_app
+from distkeras.cli.data_commands import data_app
 from distkeras.cli.doctor_command import doctor
 from distkeras.cli.init_command import init
 from distkeras.cli.launch_command import launch_app
@@ -44,6 +45,7 @@ def options(
 
 for verb in (doctor, init, train, evaluate, predict, verify, report):
     app.command()(verb)
+app.add_typer(data_app)
 app.add_typer(config_app)
 app.add_typer(runs_app)
 app.add_typer(launch_app)

@@ -202,6 +202,8 @@ def _noun(slot: Slot, *, plural: bool = False) -> str:
     limits = {name: getattr(limit, name) for limit in slot.limits for name in _LIMITS if hasattr(limit, name)}
     if limits.get("min_length") == limits.get("max_length") == 1:
         return f"{noun} of one character"
+    if limits == {"min_length": 1}:
+        return f"{noun} that {'are' if plural else 'is'} not empty"
     words = " and ".join(_LIMITS[name].format(value) for name, value in limits.items())
     return f"{noun} {words}" if words else noun
 

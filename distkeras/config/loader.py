@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,20 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from distkeras.config.documents import Document, read_document, value_at
-from distkeras.config.keys import Key
+from distkeras.config.keys import Key, place_of
 from distkeras.config.overrides import apply_overrides, parse_override
 from distkeras.config.plain import plain_values
-from distkeras.config.problems import InvalidConfigError, Problem, is_related, structural_problems
+from distkeras.config.problems import InvalidConfigError, Problem, is_related, show, structural_problems
 from distkeras.config.rules import rule_problems
 from distkeras.config.sections import Config
 
+# Stands for every member of a list.
+EACH = "*"
 INPUT_PATHS: tuple[Key, ...] = (
+    ("data", "source", "sources", EACH, "source", "path"),
+    ("data", "validation", "sources", EACH, "source", "path"),
+    ("data", "test", "sources", EACH, "source", "path"),
+    ("data", "cache", "folder"),
     ("data", "source", "path"),
     ("data", "validation", "path"),
     ("data", "test", "path"),
@@ -67,7 +74,7 @@ def config_from_mapping(mapping: Mapping[str, Any], *, origin: str, base_folder:
 
 def _validated(mapping: Mapping[str, Any], origin: str, base_folder: Path, sources: Sources) -> Config:
     document, problems = plain_values(mapping)
-    problems += _empty_paths(document)
+    problems += [*_empty_paths(document), *_misplaced_uris(document)]
     for key in INPUT_PATHS:
         document = _with_absolute_path(document, key, base_folder)
     config = _structure(document, problems)
@@ -108,12 +115,31 @@ def _empty_paths(document: Document) -> Iterator[Problem]:
             yield Problem(key, 'expected a path, received ""')
 
 
+def _misplaced_uris(document: Document) -> Iterator[Problem]:
+    """A URI where only a path can be opened would become a path that nobody wrote."""
+    for key in INPUT_PATHS:
+        value, kind = value_at(document, key), value_at(document, (*key[:-1], "kind"))
+        location = (*key[:-1], kind, key[-1]) if isinstance(kind, str) else key
+        slot = place_of(location).slot
+        if slot is not None and slot.annotation is Path and isinstance(value, str) and _is_uri(value):
+            yield Problem(key, f"expected a path, received {show(value)}; only kind parquet opens URIs")
+
+
+def _is_uri(text: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
 def _with_absolute_path(document: Document, key: Key, base_folder: Path) -> Document:
     name, *rest = key
     inside = document.get(name)
+    if rest and rest[0] == EACH and isinstance(inside, list):
+        members = cast("list[Any]", inside)
+        resolved = [_with_absolute_path({EACH: one}, tuple(rest), base_folder)[EACH] for one in members]
+        return {**document, name: resolved}
     if rest and isinstance(inside, dict):
         return {**document, name: _with_absolute_path(inside, tuple(rest), base_folder)}
-    if not rest and isinstance(inside, str) and inside:
+    # A URI stays as it is: it says by itself where it starts, and normpath would make s3:/ of s3://.
+    if not rest and isinstance(inside, str) and inside and not _is_uri(inside):
         return {**document, name: os.path.normpath(base_folder.resolve() / inside)}
     return document
 

@@ -10,7 +10,7 @@ from distkeras.config.problems import Problem, is_related, show
 from distkeras.config.sections import Config, OuterStepsSection, TopologySection
 from distkeras.config.source_sections import CsvSource, ParquetSource, TimeSeriesSource
 from distkeras.config.stream_rules import STREAM_RULES
-from distkeras.config.transform_sections import CutMix, ImageSection, MixUp, Zoom
+from distkeras.config.transform_sections import CutMix, ImageSection, MixUp, TextSection, Zoom
 
 Rule = Callable[[Config], Iterator[Problem]]
 
@@ -93,6 +93,16 @@ def _preprocessing_fits_the_source(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("data", "text"), f"only for sources of texts, and data.source.kind is {kind}; remove it"
         )
+
+
+def _embedding_holds_the_vocabulary(config: Config) -> Iterator[Problem]:
+    if config.model.builder != "lstm":
+        return
+    held = config.model.arguments.get("vocabulary_size", 20_000)
+    tokens = (config.data.text or TextSection()).max_tokens
+    if isinstance(held, int) and config.task.kind == "text_classification" and held < tokens:
+        text = f"{held} is less than data.text.max_tokens, {tokens}; make them equal"
+        yield Problem(("model", "arguments", "vocabulary_size"), text)
 
 
 def _regression_has_no_classes(config: Config) -> Iterator[Problem]:
@@ -271,6 +281,7 @@ RULES: dict[Rule, tuple[str, ...]] = {
     ),
     _changes_have_a_size: ("data.image",),
     _preprocessing_fits_the_source: ("data.source", "data.text", "data.spectrogram", "data.tabular"),
+    _embedding_holds_the_vocabulary: ("model", "data.text", "task.kind"),
     _regression_has_no_classes: ("task", "training.class_weight"),
     _class_weights_fit_the_classes: ("task", "training.class_weight"),
     _label_is_no_feature: ("data.source", "data.validation", "data.test"),

@@ -76,8 +76,8 @@ class ParquetSource(Section):
     features: list[str] | None = None
     """Names of the feature columns, in order; null: every column but the label. Only these are read."""
     in_memory: bool | Literal["auto"] = "auto"
-    """Whether the columns are held in memory; `auto`: up to 1 GiB of them. Else row groups are read as they are
-    needed, and an epoch's order shuffles row groups, then rows among a few of them."""
+    """Whether the columns are held in memory; `auto`: if they take up to 1 GiB as float32. Else row groups are read as
+    they are needed, and an epoch's order shuffles row groups, then rows among a few of them."""
 
 
 class RecordsSource(Section):

@@ -146,7 +146,7 @@ class TextSection(Section):
     standardize: Literal["lower_and_strip_punctuation", "lower", "strip_punctuation", "none"] = (
         "lower_and_strip_punctuation"
     )
-    """What happens to a text before it is split."""
+    """What happens to a text before it is split; `lower` lowers ASCII letters only."""
     split: Literal["whitespace", "character"] = "whitespace"
     """What a token is."""
     ngrams: int | None = Field(default=None, gt=1)

@@ -22,7 +22,7 @@ from distkeras.data.training_order import training_order
 from distkeras.errors import ConfigError, DataError
 from distkeras.topology import Topology
 
-MAX_LISTED = 20
+_NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Audit:
         num_epochs: Epochs that were counted.
         counts: How often examples are read, by part.
         shared: Examples that are in two parts.
+        num_in_no_part: Examples that are left out of all parts: windows that would leak, or outliers.
         bad: Examples that cannot be read; None: nothing was read.
         max_bad_records: How many of them the config allows.
     """
@@ -42,6 +43,7 @@ class Audit:
     num_epochs: int
     counts: Mapping[str, Count]
     shared: tuple[Overlap, ...]
+    num_in_no_part: int
     bad: tuple[BadRecord, ...] | None
     max_bad_records: int
 
@@ -64,6 +66,7 @@ class Audit:
         }
         found |= _as_mapping(self.counts["train"]) | {"parts": others}
         found["overlaps"] = [vars(overlap) for overlap in self.shared]
+        found["in_no_part"] = self.num_in_no_part
         if self.bad is not None:
             found["num_bad_records"] = len(self.bad)
             found["bad_records"] = [vars(record) for record in self.bad]
@@ -86,7 +89,7 @@ class Audit:
                 raise _unproved(name, count)
         if self.bad and self._has_too_many_bad:
             raise DataError(
-                f"{len(self.bad):,} examples cannot be read; data.max_bad_records allows {self.max_bad_records:,}.",
+                f"Bad records: {len(self.bad):,}; data.max_bad_records allows {self.max_bad_records:,}.",
                 place=self.bad[0].place,
                 received=self.bad[0].reason,
                 remedy="repair or remove these records, or raise data.max_bad_records",
@@ -97,8 +100,13 @@ class Audit:
         return self.bad is not None and len(self.bad) > self.max_bad_records
 
 
-def open_for_audit(config: Config) -> Splits:
+def open_for_audit(config: Config, *, with_bad: bool = False) -> Splits:
     """Opens the parts of a run's data, the training part without the rows that it leaves out.
+
+    Args:
+        config: The run's config.
+        with_bad: Whether records that opening finds to be unreadable are kept, however many, so that a reading of all
+            examples lists them; else more than `data.max_bad_records` are an error.
 
     Raises:
         ConfigError: If the data is a stream.
@@ -111,7 +119,8 @@ def open_for_audit(config: Config) -> Splits:
             received="generator",
             remedy="audit sources that are stored; a stream is read at least once",
         )
-    splits = open_splits(config.data)
+    budget = {"max_bad_records": _NO_LIMIT} if with_bad else {}
+    splits = open_splits(config.data.model_copy(update=budget))
     tabular = config.data.tabular
     if tabular is None or tabular.outliers != "drop":
         return splits

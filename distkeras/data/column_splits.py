@@ -13,6 +13,7 @@ import pyarrow as pa
 from distkeras.data.apportioning import FloatArray, apportion
 from distkeras.data.permutation import order_key, permute
 from distkeras.data.sources.base import Source
+from distkeras.data.sources.columns import parse_times
 from distkeras.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
@@ -132,22 +133,17 @@ def _filled(column: SplitColumn) -> npt.NDArray[np.generic]:
 def _as_times(column: SplitColumn, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     if values.dtype.kind != "U":
         return values
-    texts = values.astype(str)
-    if (np.strings.str_len(texts) == len("2024-12")).all():
-        texts = np.strings.add(texts, "-01")
-    # Arrow takes texts with a time zone only where a zone is asked for, and texts without one only where none is.
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
-        try:
-            return pa.array(texts).cast(kind).to_numpy()
-        except pa.ArrowInvalid:
-            continue
-    row = next((row for row, text in enumerate(texts.tolist()) if not _is_time(text)), 0)
-    raise DataError(
-        f"The split's column {column.name!r} is text that tells no time, or some with and some without a time zone.",
-        place=column.place(row),
-        received=str(values[row]),
-        remedy="write times as numbers, or as in 2024-12-31T23:59:00; day and month first do not sort",
-    )
+    texts: list[str] = values.tolist()
+    times = parse_times(pa.chunked_array([texts]))
+    if times is None:
+        row = next((row for row, text in enumerate(texts) if not _is_time(text)), 0)
+        raise DataError(
+            f"The split's column {column.name!r} is text that tells no time, or only some of it has a time zone.",
+            place=column.place(row),
+            received=texts[row],
+            remedy="write times as numbers, or as in 2024-12-31T23:59:00; day and month first do not sort",
+        )
+    return times
 
 
 def _is_time(text: str) -> bool:

@@ -48,6 +48,17 @@ def overlaps(splits: Splits) -> list[Overlap]:
     return found
 
 
+def num_in_no_part(splits: Splits) -> int:
+    """Returns how many examples of the training part's source are in no part: leaking windows, or outliers."""
+    root, _ = splits.train.origin(np.arange(1))
+    is_used = np.zeros(root.num_examples, bool)
+    for part in parts_of(splits).values():
+        origin, ids = part.origin(np.arange(part.num_examples))
+        if origin is root:
+            is_used[ids] = True
+    return int(np.count_nonzero(~is_used))
+
+
 def parts_of(splits: Splits) -> dict[str, Source]:
     """Returns the parts that there are, by name."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}

@@ -40,8 +40,12 @@ from distkeras.topology import Topology
 # in flight take little memory: 1 MiB of float32. A step of large images is a block of its own.
 BLOCK_VALUES = 2**18
 MAX_STEPS_PER_BLOCK = 64
+# As how many numbers a text counts.
+TEXT_VALUES = 512
 # Training asks for steps without end; this many are as good.
 NO_END = 2**62
+# Steps of a stream that are read ahead: what was read is lost to it when the run ends.
+STREAM_STEPS_AHEAD = 2
 
 
 def training_dataset(
@@ -52,6 +56,7 @@ def training_dataset(
     *,
     seed: int,
     start_step: int,
+    end_step: int | None = None,
     changes: RandomChanges | None = None,
     ram_budget_bytes: int | None = None,
 ) -> tf.data.Dataset:
@@ -64,6 +69,7 @@ def training_dataset(
         topology: Whose batches.
         seed: The run's seed, for random changes.
         start_step: Global step of the first batch, counted over epochs. Any step is reached at once.
+        end_step: The global step that nobody will ask for; None: there is none. A stream is not read beyond it.
         changes: Random changes to the examples; None: none.
         ram_budget_bytes: Memory that reading ahead may take; None: as TensorFlow chooses, half of what is free.
 
@@ -81,8 +87,10 @@ def training_dataset(
             f"The plan is for {plan.num_examples:,} examples; the order has {order.num_examples:,}.",
             place=source.name,
         )
+    end_step = NO_END if end_step is None else end_step
+    source = source.in_order(end_step * plan.global_batch_size)
     reading = _Reading(source, plan, order, topology, changes or RandomChanges(), seed)
-    batches = reading.batches(range(start_step, NO_END), ram_budget_bytes)
+    batches = reading.batches(range(start_step, end_step), ram_budget_bytes)
     return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
@@ -120,8 +128,10 @@ class _Reading:
     def batches(self, steps: range, ram_budget_bytes: int | None) -> tf.data.Dataset:
         """The pipeline, in the order that the module's docstring explains."""
         blocks = self._blocks(steps)
+        # The examples of a stream can only be read one after the other.
+        in_parallel = None if self.source.is_stream else tf.data.AUTOTUNE
         if self.source.granularity == "batch":
-            batches = blocks.map(self._read_block, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+            batches = blocks.map(self._read_block, num_parallel_calls=in_parallel).unbatch()
         else:
             examples = blocks.map(self._flatten).unbatch()
             examples = examples.map(self._read_example, num_parallel_calls=tf.data.AUTOTUNE)
@@ -134,7 +144,10 @@ class _Reading:
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         if ram_budget_bytes is not None:
             options.autotune.ram_budget = ram_budget_bytes
-        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+        ahead = tf.data.AUTOTUNE
+        if self.source.is_stream:
+            ahead = STREAM_STEPS_AHEAD * self.topology.num_local_replicas
+        return batches.prefetch(ahead).with_options(options)
 
     def _blocks(self, steps: range) -> tf.data.Dataset:
         """Blocks of (ids, lengths[, draws]), a row a batch: step by step, and within a step by replica."""
@@ -207,8 +220,13 @@ class _Reading:
         return self.plan.has_equal_batches(self.topology.num_replicas)
 
     def _steps_per_block(self) -> int:
+        if self.source.is_stream:
+            return 1  # a step must not wait for the examples of later ones
         # A source that reads one example at a time needs only the ids of a block at once.
-        read_at_once = _num_values(self.source.feature_shape) if self.source.granularity == "batch" else 1
+        read_at_once = 1
+        if self.source.granularity == "batch":
+            is_text = self.source.feature_dtype == "string"
+            read_at_once = TEXT_VALUES if is_text else _num_values(self.source.feature_shape)
         step_values = self._batch_length * self.topology.num_local_replicas * read_at_once
         return max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_VALUES // step_values))
 

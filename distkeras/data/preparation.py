@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def prepare(input: InputSection, train: Source, state: State | None = None) -> P
             continue
         preprocessings[name] = _made(name, kind, input, source, state)
         source = Preprocessed(source, preprocessings[name])
-    _refuse_what_does_not_fit(input, source)
+    _refuse_what_does_not_fit(input, source, preprocessings)
     return Preparation(input, preprocessings, train)
 
 
@@ -135,7 +135,14 @@ def _sized(source: Source, image: ImageSection) -> Source:
     return source
 
 
-def _refuse_what_does_not_fit(input: InputSection, source: Source) -> None:
+def _refuse_what_does_not_fit(input: InputSection, source: Source, learnt: Collection[str]) -> None:
+    if input.text is not None and "text" not in learnt:
+        raise ConfigError(
+            "data.text makes token ids of texts; these examples are none.",
+            place=source.name,
+            received=source.feature_shape,
+            remedy="leave data.text out",
+        )
     changed = [
         name
         for name in ImageSection.model_fields

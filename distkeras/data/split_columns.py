@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 
 from distkeras.config import source_sections
 from distkeras.config.source_sections import CsvSource, ExcelSource, JsonlSource, ParquetSource
@@ -56,25 +54,16 @@ def column_values(section: source_sections.Source, source: Source, column: str) 
     Args:
         section: What the source was opened from.
         source: The source.
-        column: Name of the column, which is there (see `without_column`).
+        column: Name of the column.
 
     Raises:
-        DataError: If the table cannot be read, or the source is no table and has no columns.
+        DataError: If there is no such column, or it cannot be read.
     """
     match section:
-        case CsvSource():
-            return _plain(_typed(_read_csv(section, column)))
-        case ExcelSource():
-            from distkeras.data.sources.excel_table import read_excel
+        case CsvSource() | ExcelSource() | ParquetSource():
+            from distkeras.data.sources.tabular import read_column
 
-            one = section.model_copy(update={"features": [column]})
-            return _plain(read_excel(one, labelled=False, raw=True).features.column(column))
-        case ParquetSource():
-            from distkeras.data.sources.parquet_table import as_plain, open_columns
-
-            one = section.model_copy(update={"features": [column]})
-            files = open_columns(one, labelled=False, raw=True).files
-            return _plain(as_plain(pa.concat_tables([file.read([column]) for file in files]).column(column)))
+            return read_column(section, column)
         case JsonlSource():
             return _json_values(section, column, source)
         case _:
@@ -107,35 +96,6 @@ def column_names(section: TableSection) -> Sequence[str]:
 
             lines = (line.as_py() for file in open_json_lines(section.path) for line in file.objects)
             return list(json.loads(next(lines, b"{}")))
-
-
-def _read_csv(section: CsvSource, column: str) -> pa.ChunkedArray:
-    """Returns the cells of one column as trimmed text, as every reader of tables here does."""
-    table = pyarrow.csv.read_csv(
-        section.path,
-        parse_options=pyarrow.csv.ParseOptions(delimiter=section.delimiter, newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types={column: pa.string()},
-            include_columns=[column],
-            strings_can_be_null=True,
-            null_values=[""],
-        ),
-    )
-    return pc.utf8_trim_whitespace(table.column(column))
-
-
-def _typed(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    # Not float32, as features are: seconds since 1970 and long numbers of patients would run together.
-    for number in (pa.int64(), pa.float64()):
-        try:
-            return pc.cast(texts, number)
-        except pa.ArrowInvalid:
-            continue
-    return texts
-
-
-def _plain(column: pa.ChunkedArray) -> np.ndarray:
-    return column.combine_chunks().to_numpy(zero_copy_only=False)
 
 
 def _json_values(section: JsonlSource, column: str, source: Source) -> np.ndarray:

@@ -44,12 +44,9 @@ def open_splits(section: DataSection) -> Splits:
     """
     column = section.split.column
     source_section = section.source if column is None else without_column(section.source, column)
-    source = open_source(
-        source_section, raw_columns=section.tabular is not None, max_bad_records=section.max_bad_records
-    )
+    source = open_source(source_section, tabular=section.tabular, max_bad_records=section.max_bad_records)
     own = {part: 0.0 for part in ("validation", "test") if getattr(section, part) is not None}
-    values = None if column is None else column_values(source_section, source, column)
-    splits = split_source(source, section.split.model_copy(update=own), values)
+    splits = split_source(source, section.split.model_copy(update=own), source_section)
     return Splits(
         train=splits.train,
         validation=_open_own("validation", section, source) or splits.validation,
@@ -63,7 +60,7 @@ def _open_own(part: Literal["validation", "test"], section: DataSection, source:
         return None
     own = open_source(
         own_section,
-        raw_columns=section.tabular is not None,
+        tabular=section.tabular,
         like=source,
         max_bad_records=section.max_bad_records,
     )
@@ -80,7 +77,9 @@ def _open_own(part: Literal["validation", "test"], section: DataSection, source:
     return own
 
 
-def split_source(source: Source, section: SplitSection, values: np.ndarray | None = None) -> Splits:
+def split_source(
+    source: Source, section: SplitSection, opened_from: source_sections.Source | None = None
+) -> Splits:
     """Splits a source into disjoint parts that together are the whole.
 
     The parts follow from the split's seed and the source's fingerprint alone. Sizes are exact to rounding:
@@ -90,7 +89,7 @@ def split_source(source: Source, section: SplitSection, values: np.ndarray | Non
     Args:
         source: The examples.
         section: How they are split.
-        values: What `group` and `time` go by, shape (num_examples,); None: the source's own `section.column`.
+        opened_from: The section that the source was opened from; None: it was made in Python.
 
     Raises:
         ConfigError: If nothing is left to train on, or the method needs a column.
@@ -106,7 +105,7 @@ def split_source(source: Source, section: SplitSection, values: np.ndarray | Non
         )
     if shares[0] == 1:
         return Splits(source, None, None)
-    parts = _ids_of_parts(source, section, shares, values)
+    parts = _ids_of_parts(source, section, shares, opened_from)
     return Splits(
         _part(source, "train", parts[0]),
         _part(source, "validation", parts[1]) if section.validation else None,
@@ -115,8 +114,12 @@ def split_source(source: Source, section: SplitSection, values: np.ndarray | Non
 
 
 def _ids_of_parts(
-    source: Source, section: SplitSection, shares: FloatArray, values: np.ndarray | None
+    source: Source, section: SplitSection, shares: FloatArray, opened_from: source_sections.Source | None
 ) -> list[Int64Array]:
+    if isinstance(opened_from, source_sections.TimeSeriesSource):
+        from distkeras.data.window_splits import split_windows
+
+        return split_windows(source, opened_from, section, shares)
     if section.method in ("group", "time"):
         column = section.column
         if column is None:
@@ -125,7 +128,8 @@ def _ids_of_parts(
                 place="data.split.column",
                 remedy="name a column of the table as data.split.column, or set data.split.method: random",
             )
-        split_column = SplitColumn(source, column, source.column(column) if values is None else values)
+        values = source.column(column) if opened_from is None else column_values(opened_from, source, column)
+        split_column = SplitColumn(source, column, values)
         if section.method == "group":
             return split_by_group(split_column, shares, section.seed)
         return split_by_time(split_column, shares)

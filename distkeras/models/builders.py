@@ -17,9 +17,10 @@ import keras
 from distkeras.config.sections import ModelSection
 from distkeras.errors import ConfigError
 from distkeras.models.cnn import cnn
+from distkeras.models.lstm import lstm
 from distkeras.models.mlp import mlp
 
-BODIES: dict[str, Callable[..., keras.KerasTensor]] = {"cnn": cnn, "mlp": mlp}
+BODIES: dict[str, Callable[..., keras.KerasTensor]] = {"cnn": cnn, "lstm": lstm, "mlp": mlp}
 ALIASES = {"resnet50": "applications.ResNet50"}
 
 

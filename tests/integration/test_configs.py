@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import tensorflow  # noqa: F401  its own warnings must not fall into a test
+
 from distkeras.config import load_config
 from distkeras.data.splits import open_splits
 

@@ -28,7 +28,8 @@ PARTS = 4096
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Has XLA compile a function when it is first called, once for each shape of its arguments.
 
-    Batches should therefore be equally long. Arguments that are no tensors must be hashable.
+    Batches should therefore be equally long. Arguments that are no tensors are plain numbers, or tuples of them:
+    TensorFlow takes other objects that are equal for different ones, and compiles again.
     """
 
     # TensorFlow is imported when the function is called, not when its module is imported.

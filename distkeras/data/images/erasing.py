@@ -22,13 +22,24 @@ class RandomCutout:
 
     num_draws = 3
 
-    @compiled
     def __call__(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         height, width, _ = size_of(images)
         side = round(self.size * min(height, width))
-        chosen = tf.where(draws[:, 0] < self.probability, side, 0)
-        inside = rectangles(draws[:, 1:], (height, width), chosen, chosen)
-        return tf.where(inside, tf.zeros((), images.dtype), images)
+        return cut_out(images, draws[:, 1:], tf.where(draws[:, 0] < self.probability, side, 0))
+
+
+@compiled
+def cut_out(images: tf.Tensor, draws: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """Blackens a square about a random pixel of each image.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        draws: float32, shape (batch, 2), in [0, 1): the row and the column of the pixel.
+        sides: int32, shape (batch,), in pixels; 0: nothing is cut out.
+    """
+    height, width, _ = size_of(images)
+    inside = rectangles(draws, (height, width), sides, sides)
+    return tf.where(inside, tf.zeros((), images.dtype), images)
 
 
 def rectangles(draws: tf.Tensor, size: tuple[int, int], heights: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:

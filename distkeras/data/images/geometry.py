@@ -145,7 +145,6 @@ class AffineChanges:
         return change_place(self.changes, images, draws)
 
 
-@compiled
 def change_place(changes: tuple[AffineChange, ...], images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Makes affine changes one after the other, in one pass over the pixels.
 

@@ -87,15 +87,12 @@ class RandomMixUp(Mixing):
 
     num_draws = 2
 
-    @compiled
     def mix_images(
         self, images: tf.Tensor, partner: tf.Tensor, draws: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         shares = exact(beta(self.alpha, draws[:, 1]))
         shares = tf.where(draws[:, 0] < self.probability, shares, 1)
-        others = tf.cast(tf.gather(images, partner), tf.float32)
-        mixed = tf.cast(images, tf.float32) * per_image(shares) + others * per_image(1 - shares)
-        return as_pixels(mixed, images.dtype), shares
+        return add_shares(images, partner, shares), shares
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,6 @@ class RandomCutMix(Mixing):
 
     num_draws = 4
 
-    @compiled
     def mix_images(
         self, images: tf.Tensor, partner: tf.Tensor, draws: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -123,11 +119,45 @@ class RandomCutMix(Mixing):
         sides = tf.sqrt(1 - beta(self.alpha, draws[:, 1]))
         sides = tf.where(draws[:, 0] < self.probability, sides, 0)
         heights, widths = (tf.cast(tf.floor(sides * length), tf.int32) for length in (height, width))
-        swapped = rectangles(draws[:, 2:], (height, width), heights, widths)
-        num_swapped = tf.reduce_sum(tf.cast(swapped, tf.int32), axis=[1, 2, 3])
-        # Labels follow the pixels that were swapped, not the share that was drawn.
-        shares = tf.cast(1 - num_swapped / (height * width), tf.float32)
-        return tf.where(swapped, tf.gather(images, partner), images), shares
+        return swap_rectangles(images, partner, draws[:, 2:], heights, widths)
+
+
+@compiled
+def add_shares(images: tf.Tensor, partner: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """Adds a share of each image to the rest of its partner's.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        partner: int32, shape (batch,): the position of each image's partner.
+        shares: float32, shape (batch,), in [0, 1]: what an image keeps of itself.
+    """
+    others = tf.cast(tf.gather(images, partner), tf.float32)
+    mixed = tf.cast(images, tf.float32) * per_image(shares) + others * per_image(1 - shares)
+    return as_pixels(mixed, images.dtype)
+
+
+@compiled
+def swap_rectangles(
+    images: tf.Tensor, partner: tf.Tensor, draws: tf.Tensor, heights: tf.Tensor, widths: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Puts a rectangle of each image's partner into it, at the same place.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        partner: int32, shape (batch,): the position of each image's partner.
+        draws: float32, shape (batch, 2), in [0, 1): the rectangle's centre.
+        heights: int32, shape (batch,), of the rectangles, before what lies outside of the image is cut off.
+        widths: The same.
+
+    Returns:
+        Images of the same shape and type, and how much is left of each image, float32, shape (batch,).
+    """
+    height, width, _ = size_of(images)
+    swapped = rectangles(draws, (height, width), heights, widths)
+    # Labels follow the pixels that were swapped, not the share that was drawn.
+    num_swapped = tf.reduce_sum(tf.cast(swapped, tf.int32), axis=[1, 2, 3])
+    shares = tf.cast(1 - num_swapped / (height * width), tf.float32)
+    return tf.where(swapped, tf.gather(images, partner), images), shares
 
 
 def beta(alpha: float, draws: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from distkeras.data.images.arithmetic import as_pixels, compiled, exact, per_image, size_of
 from distkeras.data.images.colour import channel_means
@@ -51,45 +52,56 @@ class RandAugmentation:
         """Random numbers that each example needs: whether at all; then which change and in which direction."""
         return 1 + 2 * self.num_ops
 
-    @compiled
     def __call__(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         chosen = draws[:, 0] < self.probability
         levels = images
         if images.dtype != tf.uint8:
             bright = tf.cast(images, tf.float32) * (255 / self.largest)
             levels = as_pixels(tf.clip_by_value(bright, 0, 255), tf.uint8)
-        for column in range(1, self.num_draws, 2):
-            kinds = tf.cast(draws[:, column] * len(KINDS), tf.int32)
-            directions = tf.where(draws[:, column + 1] < 0.5, -1, 1)
-            strengths = self.magnitude / 10 * tf.cast(directions, tf.float64)
-            levels = change_once(levels, tf.where(chosen, kinds, KINDS.index("identity")), strengths)
+        kinds = tf.cast(draws[:, 1::2] * len(KINDS), tf.int32)
+        kinds = tf.where(chosen[:, tf.newaxis], kinds, KINDS.index("identity"))
+        directions = tf.where(draws[:, 2::2] < 0.5, -1, 1)
+        levels = change_levels(levels, kinds, self.magnitude / 10 * tf.cast(directions, tf.float64))
         if images.dtype == tf.uint8:
             return levels
         return as_pixels(tf.cast(levels, tf.float32) * (self.largest / 255), images.dtype)
 
 
-def change_once(images: tf.Tensor, kinds: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
-    """Makes one change to each image.
+@compiled
+def change_levels(images: tf.Tensor, kinds: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
+    """Makes changes to each image, one after the other.
 
     Args:
         images: uint8, shape (batch, height, width, channels).
-        kinds: int32, shape (batch,): which change, by its index in `KINDS`.
-        strengths: float64, shape (batch,), in [-1, 1]; a change that has no direction takes the absolute value.
+        kinds: int32, shape (batch, num_ops): which changes, by their index in `KINDS`.
+        strengths: float64, shape (batch, num_ops), in [-1, 1]; a change that has no direction takes the absolute
+            value.
     """
-    for kind, change in COLOUR_CHANGES.items():
-        images = _change_some(kinds == KINDS.index(kind), change, images, strengths)
-    height, width, _ = size_of(images)
-    matrices = _matrices(kinds, strengths, height, width)
-    moved = tf.reduce_any(kinds[:, tf.newaxis] == [KINDS.index(kind) for kind in PLACE_CHANGES], axis=1)
-    return _change_some(moved, resample, images, matrices)
+    height, width, channels = size_of(images)
+
+    def change_once(step: tf.Tensor, images: tf.TensorArray) -> tuple[tf.Tensor, Any]:
+        kind, strength = kinds[:, step], strengths[:, step]
+        for name, change in COLOUR_CHANGES.items():
+            images = _change_some(kind == KINDS.index(name), change, images, strength)
+        moved = kind >= KINDS.index(PLACE_CHANGES[0])
+        return step + 1, _change_some(moved, resample, images, _matrices(kind, strength, height, width))
+
+    # An array of tensors rather than one tensor: XLA then writes into it, instead of copying all for each image.
+    array = tf.TensorArray(images.dtype, tf.shape(images)[0], element_shape=(height, width, channels))
+    num_ops = tf.shape(kinds)[1]
+    # A loop, too, so that XLA compiles the list of changes once and not once for each step.
+    changed = tf.while_loop(
+        lambda step, _: step < num_ops, change_once, (tf.constant(0), array.unstack(images))
+    )
+    return tf.ensure_shape(changed[1].stack(), images.shape)
 
 
 def autocontrast(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Stretches each channel to all levels, as `PIL.ImageOps.autocontrast`."""
-    levels = tf.cast(images, tf.int32)
+    levels = tf.cast(images, tf.float32)
     low = tf.reduce_min(levels, axis=[1, 2], keepdims=True)
     high = tf.reduce_max(levels, axis=[1, 2], keepdims=True)
-    stretched = (levels - low) * 255 // tf.maximum(high - low, 1)
+    stretched = tf.floor((levels - low) * 255 / tf.maximum(high - low, 1))
     return tf.cast(tf.where(high > low, stretched, levels), tf.uint8)
 
 
@@ -104,9 +116,11 @@ def equalize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     brightest = tf.reduce_max(tf.where(counts > 0, tf.range(256), 0), axis=1)
     num_brightest = tf.gather(counts, brightest, batch_dims=1)[:, tf.newaxis]
     step = (height * width - num_brightest) // 255
-    below = tf.cumsum(counts, axis=1, exclusive=True)
-    table = tf.where(step > 0, (step // 2 + below) // tf.maximum(step, 1), tf.range(256))
-    return tf.cast(tf.gather(tf.reshape(tf.minimum(table, 255), [-1]), index), tf.uint8)
+    below = step // 2 + tf.cumsum(counts, axis=1, exclusive=True)
+    # XLA computes this again for each pixel, and whole numbers divide slowly.
+    new = tf.floor(tf.cast(below, tf.float32) / tf.cast(tf.maximum(step, 1), tf.float32))
+    table = tf.where(step > 0, tf.minimum(new, 255), tf.range(256.0))
+    return tf.cast(tf.gather(tf.reshape(table, [-1]), index), tf.uint8)
 
 
 def solarize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
@@ -173,18 +187,17 @@ PLACE_CHANGES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 KINDS = ("identity", *COLOUR_CHANGES, *PLACE_CHANGES)
 
 
-def _change_some(chosen: tf.Tensor, change: Change, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-    """Changes the images that were chosen, one after the other."""
+def _change_some(chosen: tf.Tensor, change: Change, images: tf.TensorArray, parameters: tf.Tensor) -> Any:
+    """Changes the images that were chosen, one after the other, where they are."""
     order = tf.argsort(tf.where(chosen, 0, 1), stable=True)
 
-    def change_next(index: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        place = order[index : index + 1]
-        changed = change(tf.gather(images, place), tf.gather(parameters, place))
-        return index + 1, tf.tensor_scatter_nd_update(images, place[:, tf.newaxis], changed)
+    def change_next(index: tf.Tensor, images: tf.TensorArray) -> tuple[tf.Tensor, Any]:
+        place = order[index]
+        changed = change(images.read(place)[tf.newaxis], parameters[place][tf.newaxis])
+        return index + 1, images.write(place, changed[0])
 
     num_chosen = tf.reduce_sum(tf.cast(chosen, tf.int32))
-    loop = tf.while_loop(lambda index, _: index < num_chosen, change_next, (tf.constant(0), images))
-    return tf.ensure_shape(loop[1], images.shape)
+    return tf.while_loop(lambda index, _: index < num_chosen, change_next, (tf.constant(0), images))[1]
 
 
 def _matrices(kinds: tf.Tensor, strengths: tf.Tensor, height: int, width: int) -> tf.Tensor:

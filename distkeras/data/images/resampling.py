@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from distkeras.data.images.arithmetic import as_pixels, size_of
+from distkeras.data.images.arithmetic import as_pixels, compiled, size_of
 from distkeras.data.lazy_tensorflow import tf
 
 # Places between pixels are rounded to one over this: blends of four uint8 pixels then fit into int32.
@@ -48,6 +48,7 @@ def shears(across: tf.Tensor, along: tf.Tensor) -> tf.Tensor:
     return _matrices(one, across, across / 2, along, one, along / 2)
 
 
+@compiled
 def resample(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     """Fetches each pixel from its place in its image, bilinearly; outside of the image all is 0.
 

@@ -12,6 +12,7 @@ import numpy as np
 from distkeras.config.source_sections import GeneratorSource as GeneratorSection
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source, Wrapped
+from distkeras.data.streaming import no_end
 from distkeras.data.user_functions import import_function, raised_at, sentence, takes
 from distkeras.errors import DataError
 
@@ -60,7 +61,8 @@ class GeneratorSource(Source):
         return np.arange(self.num_classes or 0, dtype=self.label_dtype)
 
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.in_order(self.num_examples).read(ids)
+        """Tells types and shapes. What reads through it would go through all examples, so it raises."""
+        return self.in_graph(self._refuse, ids)
 
     def read_arrays(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads examples from a stream that is opened for them alone."""
@@ -68,6 +70,14 @@ class GeneratorSource(Source):
 
     def in_order(self, end: int) -> InOrder:
         return InOrder(self, end)
+
+    def in_graph(self, read_arrays: Any, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Lets TensorFlow call a function of this source's examples by id."""
+        shape: Any = self.feature_shape
+        features, labels = tf.numpy_function(read_arrays, [ids], [self.feature_dtype, self.label_dtype])
+        features.set_shape((ids.shape[0], *shape))
+        labels.set_shape((ids.shape[0],))
+        return features, labels
 
     def locate(self, example_id: int) -> str:
         return f"example {example_id:,} of {self.name}, counted from 0"
@@ -88,6 +98,9 @@ class GeneratorSource(Source):
                 remedy="write `yield features, label` in it, once for every example",
             )
         return iter(stream), first_id if start else 0
+
+    def _refuse(self, ids: np.ndarray) -> None:
+        raise self.failures.setdefault(0, no_end(self.name))
 
 
 class InOrder(Wrapped):
@@ -112,11 +125,7 @@ class InOrder(Wrapped):
         return self
 
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        types = [tf.as_dtype(self._dtype), tf.as_dtype(self._stream.label_dtype)]
-        features, labels = tf.numpy_function(self.read_arrays, [ids], types)
-        features.set_shape((ids.shape[0], *self._shape))
-        labels.set_shape((ids.shape[0],))
-        return features, labels
+        return self._stream.in_graph(self.read_arrays, ids)
 
     def read_arrays(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         wanted, places = np.unique(ids, return_inverse=True)

@@ -27,6 +27,7 @@ from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.order import ById, Order
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.sources.base import Source
+from distkeras.data.streaming import no_end
 from distkeras.errors import DataError
 from distkeras.topology import Topology
 from distkeras.training.feeding import TrainingData, order_of, training_batches
@@ -80,7 +81,13 @@ def evaluation_rows(source: Source, global_batch_size: int, topology: Topology) 
 
 
 def num_steps(source: Source, global_batch_size: int) -> int:
-    """Returns the steps of one pass of `evaluation_rows`."""
+    """Returns the steps of one pass of `evaluation_rows`.
+
+    Raises:
+        DataError: If the source is a stream.
+    """
+    if source.is_stream:
+        raise no_end(source.name)
     return BatchPlan(source.num_examples, global_batch_size, "partial").steps_per_epoch
 
 

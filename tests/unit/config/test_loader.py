@@ -23,7 +23,10 @@ data:
 model: {builder: cnn}
 training: {epochs: 3}
 """
-KINDS = "one of arrays, image_folder, csv, parquet, tfds, synthetic"
+KINDS = (
+    "one of arrays, image_folder, csv, excel, parquet, tfrecord, array_record, tfds, text_folder, jsonl, "
+    "audio_folder, time_series, ray_data, generator, synthetic, mixture"
+)
 NAME = "text of at most 100 characters and matching ^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -167,7 +170,8 @@ def test_model_copy_would_skip_validation():
         ("name=../other", f'name: expected {NAME}, received "../other"'),
         (
             "task.kind=image_clasification",
-            "task.kind: expected one of image_classification, tabular_classification, tabular_regression, "
+            "task.kind: expected one of image_classification, text_classification, audio_classification, "
+            "tabular_classification, tabular_regression, time_series_forecasting, "
             'received "image_clasification"; did you mean image_classification?',
         ),
         ("data.remainder=3", "data.remainder: expected one of drop, partial, wrap, received 3"),
@@ -315,8 +319,8 @@ def test_dotted_keys_are_not_for_files(digits):
 
 
 def test_the_key_of_another_kind_is_told_what_this_kind_has(digits):
-    lines = lines_of(digits, "data.source.split=train")
-    assert lines[1].startswith("data.source.split: unknown key; data.source has kind, path, label, features")
+    lines = lines_of(digits, "data.source.stride=2")
+    assert lines[1].startswith("data.source.stride: unknown key; data.source has kind, path, label, features")
 
 
 def test_a_misspelt_required_key_is_one_problem(digits):
@@ -481,3 +485,17 @@ def check_readable(error):
     assert 2 <= len(error.lines()) <= 12
     assert all(problem.key and problem.text for problem in error.problems)
     assert len(set(lines)) == len(lines)
+
+
+def test_the_paths_of_a_mixture_start_at_the_config(tmp_path):
+    (tmp_path / "mixed.yaml").write_text(
+        "task: {kind: tabular_regression}\n"
+        "data:\n  source:\n    kind: mixture\n    sources:\n"
+        "      - source: {kind: csv, path: a.csv, label: y}\n"
+        '      - source: {kind: parquet, path: "s3://b/c", label: y}\n'
+        "  cache: {where: disk, folder: kept}\n"
+        "model: {builder: mlp}\n"
+    )
+    data = load_config(tmp_path / "mixed.yaml").data
+    assert [str(one.source.path) for one in data.source.sources] == [str(tmp_path / "a.csv"), "s3://b/c"]
+    assert data.cache.folder == tmp_path / "kept"

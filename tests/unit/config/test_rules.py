@@ -44,7 +44,11 @@ def problems(tmp_path, *overrides):
             "make it a multiple of 6",
         ),
         (
-            [*IMAGES, "data.image={augment: [{kind: mixup}]}", "training.loss=sparse_categorical_crossentropy"],
+            [
+                *IMAGES,
+                "data.image={augment: [{kind: mixup}]}",
+                "training.loss=sparse_categorical_crossentropy",
+            ],
             "training.loss: with mixup a label is one number for each class; use categorical_crossentropy, or null",
         ),
         (
@@ -62,6 +66,15 @@ def problems(tmp_path, *overrides):
         (
             ["data.spectrogram={}"],
             "data.spectrogram: only for sources audio_folder, and data.source.kind is csv; remove it",
+        ),
+        (
+            [
+                "task.kind=text_classification",
+                "data.source={kind: jsonl, path: a}",
+                "data.text={max_tokens: 500}",
+                "model={builder: lstm, arguments: {vocabulary_size: 400}}",
+            ],
+            "model.arguments.vocabulary_size: 400 is less than data.text.max_tokens, 500; make them equal",
         ),
         (["data.text={}"], "data.text: only for sources of texts, and data.source.kind is csv; remove it"),
         (

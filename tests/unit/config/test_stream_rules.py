@@ -92,6 +92,11 @@ def test_what_fits(tmp_path, overrides):
         (["data.cache={}"], f"data.cache: {KEPT}"),
         (["data.max_bad_records=1"], f"data.max_bad_records: {KEPT}"),
         (
+            ["data.layers=[{name: RandomFlip}, {name: Normalization}]"],
+            "data.layers.1: Normalization would learn from all examples, and a stream has none before the first step; "
+            "give its mean",
+        ),
+        (
             ["data.source.num_classes=null"],
             "data.source.num_classes: required for task.kind tabular_classification: a stream's labels are not known "
             "before",
