@@ -44,7 +44,6 @@ class Cached(Wrapped):
         self.granularity = "batch"
         self.needs_tensorflow = False
         self.has_encoded_images = False
-        self.block_starts = None
         self._arrays = arrays
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:

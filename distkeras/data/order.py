@@ -92,16 +92,20 @@ class ShuffledBlocks(Order):
         block_starts: First id of each block, and after them the number of examples; shape (num_blocks + 1,).
         fingerprint: The source's.
         seed: The run's.
+        window_blocks: Blocks of a window.
     """
 
     is_local = True
 
-    def __init__(self, block_starts: Int64Array, fingerprint: str, seed: int) -> None:
+    def __init__(
+        self, block_starts: Int64Array, fingerprint: str, seed: int, window_blocks: int = WINDOW_BLOCKS
+    ) -> None:
         self.num_examples = int(block_starts[-1])
         self._starts = block_starts[:-1]
         self._lengths = np.diff(block_starts)
         self._fingerprint = fingerprint
         self._seed = seed
+        self._window_blocks = window_blocks
         # Positions at hand are of one epoch, or of the one before it.
         self._layout = lru_cache(maxsize=2)(self._new_layout)
 
@@ -125,7 +129,7 @@ class ShuffledBlocks(Order):
         blocks = permute(np.arange(num_blocks), num_blocks, key)
         ends = np.cumsum(self._lengths[blocks])
         firsts = ends - self._lengths[blocks]
-        return blocks, firsts, np.append(firsts[::WINDOW_BLOCKS], ends[-1])
+        return blocks, firsts, np.append(firsts[:: self._window_blocks], ends[-1])
 
 
 @dataclass(frozen=True)

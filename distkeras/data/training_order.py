@@ -27,17 +27,17 @@ def training_order(source: Source, input: InputSection, seed: int) -> Order:
         return _balanced(source, input.shuffle, seed)
     if source.parts is not None:
         return _mixed(source, input.shuffle, seed)
-    return _order(source.num_examples, source.block_starts, source.fingerprint, input.shuffle, seed)
+    if not input.shuffle:
+        return ById(source.num_examples)
+    return _shuffled(source, source.num_examples, source.block_starts, source.fingerprint, seed)
 
 
-def _order(
-    num_examples: int, block_starts: Int64Array | None, fingerprint: str, shuffle: bool, seed: int
+def _shuffled(
+    source: Source, num_examples: int, block_starts: Int64Array | None, fingerprint: str, seed: int
 ) -> Order:
-    if not shuffle:
-        return ById(num_examples)
     if block_starts is None:
         return Shuffled(num_examples, fingerprint, seed)
-    return ShuffledBlocks(block_starts, fingerprint, seed)
+    return ShuffledBlocks(block_starts, fingerprint, seed, source.window_blocks)
 
 
 def _mixed(source: Source, shuffle: bool, seed: int) -> Order:
@@ -49,7 +49,8 @@ def _mixed(source: Source, shuffle: bool, seed: int) -> Order:
         ids = np.arange(part.first_id, part.first_id + part.num_examples)
         blocks = None if source.block_starts is None else _blocks_of(source.block_starts, ids)
         name = f"{source.fingerprint}/part {index}"
-        shares.append(Share(_order(len(ids), blocks, name, shuffle, seed), ids, count))
+        order = _shuffled(source, len(ids), blocks, name, seed) if shuffle else ById(len(ids))
+        shares.append(Share(order, ids, count))
     return Mixed(shares, source.fingerprint, seed)
 
 
@@ -75,5 +76,6 @@ def _balanced(source: Source, shuffle: bool, seed: int) -> Order:
     for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
         ids = np.flatnonzero(labels == label)
         name = f"{source.fingerprint}/class {label}"
-        shares.append(Share(_order(len(ids), None, name, shuffle, seed), ids, count))
+        order = Shuffled(len(ids), name, seed) if shuffle else ById(len(ids))
+        shares.append(Share(order, ids, count))
     return Mixed(shares, source.fingerprint, seed)

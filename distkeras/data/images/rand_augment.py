@@ -61,7 +61,9 @@ class RandAugmentation:
         kinds = tf.cast(draws[:, 1::2] * len(KINDS), tf.int32)
         kinds = tf.where(chosen[:, tf.newaxis], kinds, KINDS.index("identity"))
         directions = tf.where(draws[:, 2::2] < 0.5, -1, 1)
-        levels = change_levels(levels, kinds, self.magnitude / 10 * tf.cast(directions, tf.float64))
+        strengths = self.magnitude / 10 * tf.cast(directions, tf.float64)
+        # XLA cannot compile a loop over no images.
+        levels = tf.cond(tf.size(levels) > 0, lambda: change_levels(levels, kinds, strengths), lambda: levels)
         if images.dtype == tf.uint8:
             return levels
         return as_pixels(tf.cast(levels, tf.float32) * (self.largest / 255), images.dtype)

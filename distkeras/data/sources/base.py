@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distkeras.data.lazy_tensorflow import tf
+from distkeras.data.order import WINDOW_BLOCKS
 from distkeras.errors import DataError
 
 Shape = tuple[int | None, ...]
@@ -52,6 +53,7 @@ class Source(ABC):
         has_encoded_images: Whether `read_encoded` can give images as the bytes of their files.
         block_starts: First id of each block of examples that lie together on the disk and cost as much to read as one
             of them, and the number of examples; int64, shape (num_blocks + 1,). None: there are none.
+        window_blocks: Blocks whose examples are shuffled together; so many must fit into memory decoded.
         parts: The sources of a mixture, or None.
         unreadable: What opening found that cannot be read, by example id; only where the config has a budget for it.
             Of a stream: where reading failed.
@@ -70,6 +72,7 @@ class Source(ABC):
     needs_tensorflow: bool = True
     has_encoded_images: bool = False
     block_starts: np.ndarray | None = None
+    window_blocks: int = WINDOW_BLOCKS
     parts: tuple[Part, ...] | None = None
     unreadable: Mapping[int, DataError] = MappingProxyType({})
     is_stream: bool = False
@@ -103,7 +106,7 @@ class Source(ABC):
         Returns:
             (content, label) or (content, label, sample_weight): the bytes of an image file, a string scalar.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no encoded images")
+        raise TypeError(f"{type(self).__name__} has no encoded images")
 
     def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
         """Reads examples now, as NumPy arrays and finished, with a leading n at any granularity.
@@ -177,6 +180,7 @@ class Wrapped(Source):
         self.needs_tensorflow = source.needs_tensorflow
         self.has_encoded_images = source.has_encoded_images
         self.block_starts = source.block_starts
+        self.window_blocks = source.window_blocks
         self.parts = source.parts
         self.unreadable = source.unreadable
         self.is_stream = source.is_stream

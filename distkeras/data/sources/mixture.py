@@ -48,6 +48,8 @@ class MixtureSource(Source):
         self.needs_tensorflow = any(source.needs_tensorflow for source in sources)
         self.has_encoded_images = all(source.has_encoded_images for source in sources)
         self.block_starts = self._blocks()
+        # Windows of all parts are at hand at once.
+        self.window_blocks = max(1, min(one.window_blocks for one in sources) // len(sources))
         total = num_positions or self.num_examples
         shares = np.array(weights) / sum(weights)
         self.parts = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -207,9 +208,10 @@ def _materialized(function: Any, name: str, data: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Returns why making the data failed; of what a task of Ray's raised, the last line says it."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if len(lines) > 1 else sentence(error)
+    """Returns why making the data failed: what the user's code raised, whether here or in a task of Ray's."""
+    # The text of a task's error holds a traceback, and after it what Ray says of that.
+    raised = re.search(r"^[A-Za-z_][\w.]*: .*$", str(error), re.MULTILINE)
+    return raised.group() if raised and raised.start() else sentence(error)
 
 
 def _is_number(column_type: pa.DataType) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from distkeras.config.source_sections import ParquetSource as ParquetSection
 from distkeras.data.lazy_tensorflow import tf
+from distkeras.data.order import WINDOW_BLOCKS
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.columns import Labels, Table, feature_matrix, label_values
 from distkeras.data.sources.label_parts import join_labels
@@ -183,6 +184,8 @@ class RowGroupSource(Source):
                 remedy="Write the file with smaller row groups (of 100,000 rows, for example), or set "
                 "data.source.in_memory: true.",
             )
+        # At the border of two windows the groups of both are in use.
+        self.window_blocks = max(1, min(WINDOW_BLOCKS, CACHE_BYTES // 2 // max(1, num_bytes)))
 
     def _check_empty_cells(self) -> None:
         """Refuses what the footers know of; what they do not is found when it is read."""

@@ -12,7 +12,19 @@ from distkeras import __version__
 from distkeras.cli.main import app
 from distkeras.cli.options import complete_key, complete_run
 
-VERBS = ("doctor", "init", "train", "evaluate", "predict", "report", "config", "runs", "launch", "verify")
+VERBS = (
+    "doctor",
+    "init",
+    "train",
+    "evaluate",
+    "predict",
+    "report",
+    "data",
+    "config",
+    "runs",
+    "launch",
+    "verify",
+)
 
 
 def invoke(*arguments):

@@ -17,7 +17,7 @@ from distkeras.config.sections import InputSection
 from distkeras.data.audit import Audit, audit_evaluation, audit_training, open_for_audit, topology_for
 from distkeras.data.batches import BatchPlan
 from distkeras.data.order import ById, Order, Shuffled, ShuffledBlocks, Visits
-from distkeras.data.overlaps import overlaps, parts_of
+from distkeras.data.overlaps import num_in_no_part, overlaps, parts_of
 from distkeras.data.reading_check import bad_records
 from distkeras.data.readings import count_readings
 from distkeras.data.sources.arrays import ArraySource
@@ -58,9 +58,8 @@ def audited(loaded, workers=None, epochs=1, deep=False):
     bad = (
         tuple(record for part in parts_of(splits).values() for record in bad_records(part)) if deep else None
     )
-    return Audit(
-        topology.world_size, epochs, counts, tuple(overlaps(splits)), bad, loaded.data.max_bad_records
-    )
+    shared, unused = tuple(overlaps(splits)), num_in_no_part(splits)
+    return Audit(topology.world_size, epochs, counts, shared, unused, bad, loaded.data.max_bad_records)
 
 
 class Broken(Order):
@@ -151,6 +150,7 @@ class TestWhatIsRight:
         assert set(found["parts"]) == {"validation", "test"}
         assert found["parts"]["test"]["examples"] == 15
         assert found["overlaps"] == []
+        assert found["in_no_part"] == 0
         assert "bad_records" not in found
 
     def test_workers_are_those_of_the_config_or_of_the_command(self, tmp_path):
@@ -199,7 +199,7 @@ class TestWhatIsWrong:
         assert not count.passed
         assert (count.num_missing, count.num_duplicated) == (2, 2)
         assert count.places == ("numbers record 3", "numbers record 17") * 2
-        audit = Audit(2, 2, {"train": count}, (), None, 0)
+        audit = Audit(2, 2, {"train": count}, (), 0, None, 0)
         with pytest.raises(
             DataError, match="The train data is not read exactly once: 2 readings are missing"
         ) as caught:
@@ -299,7 +299,7 @@ class TestReadingEverything:
         assert sorted(record.place for record in audit.bad) == ["cats/03.png", "cats/05.png", "dogs/07.png"]
         assert {record.stage for record in audit.bad} <= {"parse", "decode"}
         assert not audit.passed
-        with pytest.raises(DataError, match=r"3 examples cannot be read; data\.max_bad_records allows 0"):
+        with pytest.raises(DataError, match=r"Bad records: 3; data\.max_bad_records allows 0"):
             audit.require_passed()
         found = audit.as_mapping()
         assert found["num_bad_records"] == len(found["bad_records"]) == 3
@@ -353,4 +353,5 @@ def test_outliers_are_left_out_as_a_run_leaves_them_out(tmp_path):
     }
     audit = audited(config(tmp_path, data))
     assert audit.counts["train"].num_examples == 59
+    assert audit.as_mapping()["in_no_part"] == 1
     assert training_order(numbered(5), InputSection(), 0).num_examples == 5

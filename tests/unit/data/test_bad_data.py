@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distkeras.data.bad_data import check_class_labels, find_unreadable_example
+from distkeras.config.source_sections import ImageFolderSource as ImageFolderSection
+from distkeras.data.bad_data import check_class_labels, find_unreadable_example, find_unreadable_examples
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source, Subset
-from distkeras.data.sources.tfrecord import TFRecordFiles
+from distkeras.data.sources.image_folder import ImageFolderSource
 from distkeras.errors import DataError
 
 
@@ -26,32 +27,6 @@ def refusal(source: Source, num_classes: int) -> str:
     with pytest.raises(DataError) as caught:
         check_class_labels(source, num_classes)
     return str(caught.value)
-
-
-class RecordSource(Source):
-    """TFRecord payloads as they are."""
-
-    granularity = "batch"
-    feature_shape = ()
-    feature_dtype = "string"
-
-    def __init__(self, path: Path) -> None:
-        self._files = TFRecordFiles([path])
-        self.name = "records"
-        self.fingerprint = "0"
-        self.num_examples = self._files.num_records
-
-    def labels(self) -> np.ndarray:
-        return np.zeros(self.num_examples, np.int64)
-
-    def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def read(ids: np.ndarray) -> np.ndarray:
-            return np.array(self._files.read_records(ids), dtype=object)
-
-        return tf.numpy_function(read, [ids], tf.string), ids
-
-    def locate(self, example_id: int) -> str:
-        return self._files.locate(example_id)
 
 
 class TestCheckClassLabels:
@@ -86,41 +61,49 @@ class TestCheckClassLabels:
 
 class TestFindUnreadableExample:
     @pytest.fixture
-    def source(self, tmp_path: Path) -> RecordSource:
-        path = tmp_path / "a.tfrecord"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for i in range(10):
-                writer.write(f"record {i}".encode())
-        source = RecordSource(path)
-        path.write_bytes(path.read_bytes()[:-60])  # Two records and a part of a third.
+    def source(self, tmp_path: Path) -> ImageFolderSource:
+        """Ten pictures, of which the last three were cut short after they were opened."""
+        (tmp_path / "a").mkdir()
+        for index in range(10):
+            pixels = np.random.default_rng(index).integers(0, 256, (20, 20, 3), np.uint8)
+            (tmp_path / "a" / f"{index}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+        source = ImageFolderSource(ImageFolderSection(kind="image_folder", path=tmp_path))
+        for index in (7, 8, 9):
+            path = tmp_path / "a" / f"{index}.png"
+            path.write_bytes(path.read_bytes()[:400])
         return source
 
-    def test_names_the_first_that_fails(self, source: RecordSource) -> None:
+    def test_names_the_first_that_fails(self, source: ImageFolderSource) -> None:
         error = find_unreadable_example(source)
         assert error is not None
-        assert error.problem == "A TFRecord file has become shorter since it was opened."
-        assert error.place == "a.tfrecord record 8"
+        assert error.problem == "An example cannot be read or decoded."
+        assert error.place == f"a/7.png in {source.name}"
 
-    def test_tries_the_ids_in_their_order(self, source: RecordSource) -> None:
+    def test_tries_the_ids_in_their_order(self, source: ImageFolderSource) -> None:
         error = find_unreadable_example(source, [0, 9, 8])
         assert error is not None
-        assert error.place == "a.tfrecord record 10"
+        assert error.place == f"a/9.png in {source.name}"
 
-    def test_finds_nothing_where_all_can_be_read(self, source: RecordSource) -> None:
+    def test_finds_nothing_where_all_can_be_read(self, source: ImageFolderSource) -> None:
         assert find_unreadable_example(source, range(7)) is None
 
+    def test_finds_all_up_to_a_limit(self, source: ImageFolderSource) -> None:
+        found = find_unreadable_examples(source, np.arange(10), limit=5)
+        assert [example_id for example_id, _ in found] == [7, 8, 9]
+        assert len(find_unreadable_examples(source, np.arange(10), limit=2)) == 2
+
     def test_errors_of_other_libraries_become_one_with_a_place(
-        self, source: RecordSource, tmp_path: Path
+        self, source: ImageFolderSource, tmp_path: Path
     ) -> None:
-        (tmp_path / "a.tfrecord").unlink()
+        (tmp_path / "a" / "4.png").unlink()
         error = find_unreadable_example(source, [4])
         assert error is not None
         assert error.problem == "An example cannot be read or decoded."
-        assert error.place == "a.tfrecord record 5 in records"
+        assert error.place == f"a/4.png in {source.name}"
         assert "No such file or directory" in str(error.received)
 
     def test_the_names_of_nodes_are_left_out(self) -> None:
-        class Undecodable(RecordSource):
+        class Undecodable(ImageFolderSource):
             def __init__(self) -> None:
                 self.name = "pictures"
                 self.num_examples = 1

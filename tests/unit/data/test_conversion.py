@@ -19,7 +19,7 @@ import yaml
 from distkeras.config import config_from_mapping
 from distkeras.config.sections import DataSection
 from distkeras.config.transform_sections import TabularSection
-from distkeras.data.conversion import convert, plan_conversion
+from distkeras.data.conversion import convert, plan_conversion, verify
 from distkeras.data.conversion.layout import layout_for
 from distkeras.data.conversion.parts import open_part
 from distkeras.data.sources import open_source
@@ -39,6 +39,7 @@ def converted(data, target, out, part="all", shards=None):
     conversion = plan_conversion(source, target, out, part=part, num_shards=shards)
     manifest = convert(conversion)
     assert manifest.is_complete
+    verify(conversion, manifest)
     return source, open_source(section(conversion.section()).source)
 
 
@@ -361,11 +362,11 @@ class TestRefusals:
         content[len(content) * 5 // 8] ^= 1
         (plan.folder / name).write_bytes(content)
         with pytest.raises(DataError, match="A file of the conversion is damaged") as caught:
-            convert(plan)
+            verify(plan, convert(plan))
         assert "shard 3 of 4 is concerned" in str(caught.value)
         (plan.folder / name).unlink()
         with pytest.raises(DataError, match="A file of the conversion is missing"):
-            convert(plan)
+            verify(plan, convert(plan))
 
     def test_more_shards_than_examples(self, tmp_path):
         with pytest.raises(DataError, match="There are 1,000 examples for 1,001 shards"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent, indent
@@ -13,10 +14,12 @@ import tensorflow as tf
 
 from distkeras.config.source_sections import GeneratorSource as GeneratorSection
 from distkeras.data.bad_data import find_unreadable_example
+from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.prepared import OneHot
 from distkeras.data.sources import open_source
 from distkeras.data.sources.generator import GeneratorSource
 from distkeras.errors import ConfigError, DataError
+from distkeras.topology import Topology
 
 Write = Callable[[str], str]
 
@@ -119,6 +122,29 @@ def test_in_a_graph_types_and_shapes_are_known(dtype: str, write: Write) -> None
     batches = tf.data.Dataset.range(6).batch(2, drop_remainder=True).map(source.in_order(6).read)
     assert batches.element_spec == (tf.TensorSpec([2, 1, 3], dtype), tf.TensorSpec([2], tf.int64))
     assert [features.numpy().tolist() for features, _ in batches] == 3 * [2 * [[[1, 2, 3]]]]
+
+
+def test_what_would_go_through_all_examples_is_told_that_there_is_no_end(write: Write) -> None:
+    source = opened(write(numbers()))
+    dataset = evaluation_dataset(source, Topology(), global_batch_size=4)
+    assert dataset.element_spec[0] == tf.TensorSpec([4, 2], tf.float32)
+    with pytest.raises(
+        tf.errors.UnknownError, match="A stream has no end, so nothing can go through all of it"
+    ):
+        next(iter(dataset))
+    assert "A stream has no end" in str(find_unreadable_example(source))
+    assert calls(source) == []
+
+
+def test_reading_keeps_no_example(write: Write) -> None:
+    source = opened(write("def stream():\n  while True:\n    yield np.ones(1000), 1"), shape=[1000])
+    reader = source.in_order(20_000)
+    tracemalloc.start()
+    for first in range(0, 20_000, 100):
+        reader.read_arrays(np.arange(first, first + 100))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 1000 * 8 * 4  # some copies of one batch, of 200 that were read
 
 
 def test_of_a_stream_nothing_but_its_classes_is_known(write: Write) -> None:

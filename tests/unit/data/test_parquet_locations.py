@@ -53,6 +53,7 @@ def test_a_folder_is_read_in_the_order_of_names(
     write(file_system, f"{root}/2.parquet", x=[3.0, 4.0, 5.0], kind=["c", "a", "c"])
     write(file_system, f"{root}/1.parquet", x=[1.0, 2.0], kind=["b", "a"])
     file_system.touch(f"{root}/_SUCCESS")
+    file_system.touch(f"{root}/._1.parquet")
     file_system.mkdir(f"{root}/deeper.parquet")
     write(file_system, f"{root}/deeper.parquet/3.parquet", x=[9.0], kind=["z"])
     source = opened(f"{scheme}://{root}", in_memory=in_memory)

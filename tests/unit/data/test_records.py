@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from distkeras.config.source_sections import RecordsSource as RecordsSection
 from distkeras.data.bad_data import find_unreadable_example
@@ -312,6 +312,14 @@ class TestIndex:
         assert after.labels().tolist() == [1, 1, 1]
         assert after.fingerprint != before.fingerprint
 
+    def test_a_file_of_the_same_length_is_read_anew(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tfrecord", numbers(3))
+        num_bytes = path.stat().st_size
+        opened(path)
+        write(path, [{**record, "label": 1} for record in numbers(3)])
+        assert path.stat().st_size == num_bytes
+        assert opened(path).labels().tolist() == [1, 1, 1]
+
     @pytest.mark.parametrize("keep", [0, 10, 300, -1])
     def test_a_torn_index_is_made_again(self, tmp_path: Path, keep: int) -> None:
         path = write(tmp_path / "a.tfrecord", numbers(3))
@@ -544,9 +552,8 @@ def test_few_array_record_files_are_open_at_once(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(array_record, "MAX_OPEN_FILES", 3)
     for index in range(12):
         write(tmp_path / f"{index:02}.array_record", [{"x": [index], "label": index}])
-    source = open_source(RecordsSection(kind="array_record", path=tmp_path, features="x"))
     num_open = len(os.listdir("/proc/self/fd"))
+    source = open_source(RecordsSection(kind="array_record", path=tmp_path, features="x"))
     ids = np.array([11, 3, 0, 7, 5, 11, 2])
     assert source.read_arrays(ids)[0][:, 0].tolist() == ids.tolist()
-    assert len(os.listdir("/proc/self/fd")) <= num_open + 3
-    assert ArrayRecordReader(str(tmp_path / "00.array_record")).num_records() == 1
+    assert num_open < len(os.listdir("/proc/self/fd")) <= num_open + 3

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distkeras.config.source_sections import ParquetSource
+from distkeras.data.order import WINDOW_BLOCKS
 from distkeras.data.sources import open_source, row_groups
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.row_groups import RowGroupSource, fits_memory
@@ -260,6 +261,15 @@ class TestMemory:
     def test_the_config_may_say_it(self, tmp_path: Path) -> None:
         assert fits_memory(section(tmp_path / "none", in_memory=True))
         assert not fits_memory(section(tmp_path / "none", in_memory=False))
+
+    def test_windows_hold_fewer_groups_where_groups_are_large(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = RowGroupSource(section(folder, features=["x", "y"]))
+        assert source.window_blocks == WINDOW_BLOCKS
+        largest = int(np.diff(source.block_starts).max()) * len(source.feature_names) * 4
+        monkeypatch.setattr(row_groups, "CACHE_BYTES", 6 * largest)
+        assert RowGroupSource(section(folder, features=["x", "y"])).window_blocks == 3
 
     def test_a_row_group_larger_than_what_is_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ from distkeras.data.pipeline import STREAM_STEPS_AHEAD
 from distkeras.data.sources.generator import GeneratorSource
 from distkeras.data.sources.synthetic import SyntheticSource
 from distkeras.data.streaming import AsItComes, stream_order
-from distkeras.errors import ConfigError
+from distkeras.errors import ConfigError, DataError
 from distkeras.topology import Topology
 from distkeras.training.feeding import TrainingData, batch_plan, training_batches
 
@@ -84,6 +84,12 @@ def test_workers_share_each_step_whatever_their_number(
         steps.append([list(chain(*ids[i : i + num_local])) for i in range(0, len(ids), num_local)])
     whole = [list(chain(*parts)) for parts in zip(*steps, strict=True)]
     assert whole == [list(range(step * BATCH, (step + 1) * BATCH)) for step in range(start, STEPS)]
+
+
+def test_jax_does_not_evaluate_a_stream(stream) -> None:
+    feed = pytest.importorskip("distkeras.training.jax.feed", exc_type=ImportError)
+    with pytest.raises(DataError, match="A stream has no end"):
+        feed.num_steps(stream(), BATCH)
 
 
 @pytest.mark.parametrize("start", [0, 4])

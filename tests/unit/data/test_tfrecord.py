@@ -131,8 +131,11 @@ def test_a_compressed_file(tmp_path: Path, compression: str) -> None:
 def test_a_length_that_looks_like_a_mark_of_compression_is_none(tmp_path: Path) -> None:
     # 0x088b1f is the length of the record and, byte for byte, how a GZIP file begins.
     path = write(tmp_path / "a", [b"x" * 0x088B1F, b"y"])
-    assert path.read_bytes()[:3] == b"\x1f\x8b\x08"
+    content = path.read_bytes()
+    assert content[:3] == b"\x1f\x8b\x08"
     assert scan_frames(path).lengths.tolist() == [0x088B1F, 1]
+    path.write_bytes(content[:-17] + b"\0" + content[-16:])
+    assert "A TFRecord file is damaged" in refusal(path)
 
 
 class TestScanning:
@@ -178,6 +181,24 @@ class TestReading:
         files = TFRecordFiles([write(tmp_path / "a", records[:120]), write(tmp_path / "b", records[120:])])
         ids = np.random.default_rng(0).integers(0, 200, 500)
         assert files.read_records(ids) == [records[index] for index in ids]
+
+    def test_pieces_are_few_and_not_too_long(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        files = TFRecordFiles([write(tmp_path / "a", [bytes(100)] * 200)])
+        lengths: list[int] = []
+
+        def pread(descriptor: int, length: int, offset: int) -> bytes:
+            lengths.append(length)
+            return real_pread(descriptor, length, offset)
+
+        real_pread = os.pread
+        monkeypatch.setattr(os, "pread", pread)
+        files.read_records(np.arange(200))
+        assert lengths == [200 * 116 - 16]
+        lengths.clear()
+        monkeypatch.setattr(tfrecord, "CHUNK_BYTES", 5000)
+        files.read_records(np.arange(200))
+        assert len(lengths) == 5
+        assert max(lengths) <= 5100
 
     def test_few_files_are_open_at_once(self, tmp_path: Path) -> None:
         paths = [write(tmp_path / f"{index:04}", [b"%d" % index]) for index in range(300)]
