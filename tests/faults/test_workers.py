@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 FOLDER = Path(__file__).parent
@@ -165,16 +167,28 @@ def test_weights_that_stray_on_one_rank_stop_the_run(start, tmp_path) -> None:
     assert "  where: step 10" in err.splitlines()
 
 
-def test_every_example_is_used_exactly_once_while_workers_come_and_go(start, tmp_path) -> None:
+def count_arrays(folder: Path) -> list[str]:
     ids = np.arange(1503, dtype=np.int32)[:, np.newaxis]
-    np.savez(tmp_path / "count.npz", x=ids, y=np.zeros(1503, np.float32))
+    np.savez(folder / "count.npz", x=ids, y=np.zeros(1503, np.float32))
+    return []
+
+
+def count_row_groups(folder: Path) -> list[str]:
+    table = pa.table({"id": np.arange(1503, dtype=np.float32), "y": np.zeros(1503, np.float32)})
+    pq.write_table(table, folder / "count.parquet", row_group_size=40)
+    return ["data.source={kind: parquet, path: count.parquet, label: y, in_memory: false}"]
+
+
+@pytest.mark.parametrize("write", [count_arrays, count_row_groups])
+def test_every_example_is_used_exactly_once_while_workers_come_and_go(start, tmp_path, write) -> None:
+    settings = write(tmp_path)
     for workers, commits in ((1, 2), (2, 2), (1, 2)):
-        process = start("count", f"topology.workers={workers}")
+        process = start("count", f"topology.workers={workers}", *settings)
         before = len(list((tmp_path / "runs/count/checkpoints").glob("step-*")))
         wait_for_commits(tmp_path / "runs/count", max(before, commits), process)
         process.kill()
         end(process)
-    code, err = end(start("count", "topology.workers=2"))
+    code, err = end(start("count", "topology.workers=2", *settings))
     assert code == 0, err
     uses = final_weights(tmp_path / "runs/count")["weights/00000"]
     np.testing.assert_array_equal(uses, np.full((1503, 1), 2.0))
