@@ -26,15 +26,17 @@ def open_config(config_text: str) -> Experiment:
     return open_experiment(config_from_mapping(mapping, origin="the benchmark", base_folder=Path("/")))
 
 
-def training_dataset(config_text: str) -> tf.data.Dataset:
-    """Returns the training batches of a config, of one worker, endless, from the first step on.
+def training_dataset(config_text: str, *, at: float = 0.0) -> tf.data.Dataset:
+    """Returns the training batches of a config, of one worker, endless.
 
     Args:
         config_text: As for `open_config`.
+        at: Where in the first epoch they begin, as a share of its steps.
     """
     from distkeras.topology import Topology
     from distkeras.training import feeding
 
     experiment = open_config(config_text)
     config, data = experiment.config, experiment.data
-    return feeding.training_batches(config, data, feeding.batch_plan(config, data), Topology(), start_step=0)
+    plan = feeding.batch_plan(config, data)
+    return feeding.training_batches(config, data, plan, Topology(), round(at * plan.steps_per_epoch))
