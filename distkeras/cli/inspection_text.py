@@ -98,4 +98,5 @@ def _problems(inspection: Inspection) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.3g}"
+    is_readable = value == round(value) or abs(value) >= 1000
+    return f"{value:.0f}" if is_readable and abs(value) < 1e6 else f"{value:.3g}"

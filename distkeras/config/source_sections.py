@@ -179,7 +179,8 @@ class RayDataSource(Section):
     label: str
     """Name of the label column. Text labels become class indices in sorted order."""
     features: list[str] | None = None
-    """Names of the feature columns, in order; null: every column but the label."""
+    """Names of the feature columns, in order: numbers, or one column of arrays of one shape; null: every column but
+    the label."""
 
 
 class GeneratorSource(Section):

@@ -147,6 +147,8 @@ class _Reading:
         ahead = tf.data.AUTOTUNE
         if self.source.is_stream:
             ahead = STREAM_STEPS_AHEAD * self.topology.num_local_replicas
+            # TensorFlow would add a buffer of its own at the very end, and let it grow.
+            options.experimental_optimization.inject_prefetch = False
         return batches.prefetch(ahead).with_options(options)
 
     def _blocks(self, steps: range) -> tf.data.Dataset:

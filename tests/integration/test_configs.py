@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 import tensorflow  # noqa: F401  its own warnings must not fall into a test
 
 from distkeras.config import load_config

@@ -20,7 +20,9 @@ logging: {every_steps: 10, tensorboard: false}
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot keep a process on one core")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system cannot keep a process on one core"
+)
 def test_on_one_core_computing_is_not_taken_for_waiting(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(CONFIG)
     core = min(os.sched_getaffinity(0))

@@ -53,20 +53,24 @@ class RandAugmentation:
         return 1 + 2 * self.num_ops
 
     def __call__(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        chosen = draws[:, 0] < self.probability
         levels = images
         if images.dtype != tf.uint8:
             bright = tf.cast(images, tf.float32) * (255 / self.largest)
             levels = as_pixels(tf.clip_by_value(bright, 0, 255), tf.uint8)
-        kinds = tf.cast(draws[:, 1::2] * len(KINDS), tf.int32)
-        kinds = tf.where(chosen[:, tf.newaxis], kinds, KINDS.index("identity"))
-        directions = tf.where(draws[:, 2::2] < 0.5, -1, 1)
-        strengths = self.magnitude / 10 * tf.cast(directions, tf.float64)
+        kinds, strengths = self.drawn(draws)
         # XLA cannot compile a loop over no images.
         levels = tf.cond(tf.size(levels) > 0, lambda: change_levels(levels, kinds, strengths), lambda: levels)
         if images.dtype == tf.uint8:
             return levels
         return as_pixels(tf.cast(levels, tf.float32) * (self.largest / 255), images.dtype)
+
+    def drawn(self, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns each image's changes and their signed strengths, as `change_levels` takes them."""
+        kinds = tf.cast(draws[:, 1::2] * len(KINDS), tf.int32)
+        chosen = draws[:, :1] < self.probability
+        directions = tf.where(draws[:, 2::2] < 0.5, -1, 1)
+        strengths = self.magnitude / 10 * tf.cast(directions, tf.float64)
+        return tf.where(chosen, kinds, KINDS.index("identity")), strengths
 
 
 @compiled
@@ -83,10 +87,14 @@ def change_levels(images: tf.Tensor, kinds: tf.Tensor, strengths: tf.Tensor) -> 
 
     def change_once(step: tf.Tensor, images: tf.TensorArray) -> tuple[tf.Tensor, Any]:
         kind, strength = kinds[:, step], strengths[:, step]
+        # Sorted by kind: the images of one kind are a range of this order.
+        order = tf.argsort(kind, stable=True)
         for name, change in COLOUR_CHANGES.items():
-            images = _change_some(kind == KINDS.index(name), change, images, strength)
-        moved = kind >= KINDS.index(PLACE_CHANGES[0])
-        return step + 1, _change_some(moved, resample, images, _matrices(kind, strength, height, width))
+            first = KINDS.index(name)
+            images = _change_some(order, _range(kind, first, first + 1), change, images, strength)
+        moved = _range(kind, KINDS.index(PLACE_CHANGES[0]), len(KINDS))
+        matrices = _matrices(kind, strength, height, width)
+        return step + 1, _change_some(order, moved, resample, images, matrices)
 
     # An array of tensors rather than one tensor: XLA then writes into it, instead of copying all for each image.
     array = tf.TensorArray(images.dtype, tf.shape(images)[0], element_shape=(height, width, channels))
@@ -189,17 +197,28 @@ PLACE_CHANGES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 KINDS = ("identity", *COLOUR_CHANGES, *PLACE_CHANGES)
 
 
-def _change_some(chosen: tf.Tensor, change: Change, images: tf.TensorArray, parameters: tf.Tensor) -> Any:
-    """Changes the images that were chosen, one after the other, where they are."""
-    order = tf.argsort(tf.where(chosen, 0, 1), stable=True)
+def _range(kind: tf.Tensor, first: int, end: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the images of some kinds start and end, once they are sorted by kind."""
+    start, stop = (tf.reduce_sum(tf.cast(kind < limit, tf.int32)) for limit in (first, end))
+    return start, stop
+
+
+def _change_some(
+    order: tf.Tensor,
+    part: tuple[tf.Tensor, tf.Tensor],
+    change: Change,
+    images: tf.TensorArray,
+    parameters: tf.Tensor,
+) -> Any:
+    """Changes the images in a part of an order, one after the other, where they are."""
+    start, end = part
 
     def change_next(index: tf.Tensor, images: tf.TensorArray) -> tuple[tf.Tensor, Any]:
         place = order[index]
         changed = change(images.read(place)[tf.newaxis], parameters[place][tf.newaxis])
         return index + 1, images.write(place, changed[0])
 
-    num_chosen = tf.reduce_sum(tf.cast(chosen, tf.int32))
-    return tf.while_loop(lambda index, _: index < num_chosen, change_next, (tf.constant(0), images))[1]
+    return tf.while_loop(lambda index, _: index < end, change_next, (start, images))[1]
 
 
 def _matrices(kinds: tf.Tensor, strengths: tf.Tensor, height: int, width: int) -> tf.Tensor:

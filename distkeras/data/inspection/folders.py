@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from distkeras.data.inspection.statistics import frequent, frequent_words, measu
 from distkeras.data.reading_check import BadRecord
 from distkeras.data.sources.class_folders import find_classes, find_files
 from distkeras.data.sources.image_header import ImageHeader, read_image_header
+from distkeras.errors import DataError
 
 NUM_THREADS = 16
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
@@ -150,10 +150,16 @@ def _inspect_texts(section: TextFolderSource) -> Inspection:
 
 
 def _inspect_sounds(section: AudioFolderSource) -> Inspection:
+    # Imported here: it imports TensorFlow, which texts do not need.
+    from distkeras.data.sources.audio_folder import read_header
+
     def look(path: Path) -> tuple[float, int, int, int]:
-        with wave.open(str(path), "rb") as sound:
-            rate = sound.getframerate()
-            return sound.getnframes() / rate, rate, sound.getnchannels(), 8 * sound.getsampwidth()
+        _, header = read_header(path)
+        frame_bytes = header.num_channels * header.sample_bits // 8
+        if not frame_bytes or not header.sample_rate:
+            raise ValueError("its header says that it has no samples")
+        seconds = header.data_bytes / frame_bytes / header.sample_rate
+        return seconds, header.sample_rate, header.num_channels, header.sample_bits
 
     files = _look_at(section.path, "sounds", (".wav",), look)
     facts = [one for _, _, one in files.good]
@@ -210,8 +216,10 @@ def _look_at(
             return (path, label, look(folder / path)), num_bytes
         except OSError as error:
             return BadRecord(path, "read", error.strerror or str(error)), num_bytes
-        except (ValueError, EOFError, wave.Error) as error:
-            return BadRecord(path, "parse", str(error) or "it ends too early"), num_bytes
+        except DataError as error:
+            return BadRecord(path, "parse", error.problem), num_bytes
+        except ValueError as error:
+            return BadRecord(path, "parse", str(error)), num_bytes
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         outcomes = list(pool.map(look_at_one, found))

@@ -164,7 +164,7 @@ def _place(file: AudioFile, num_samples: int) -> tuple[int, int, int, int]:
 
 def _inspect_file(section: AudioFolderSection, path: str, label: int) -> AudioFile:
     full_path = section.path / path
-    num_bytes, header = _read_header(full_path)
+    num_bytes, header = read_header(full_path)
     if header.encoding != PCM or header.sample_bits != 8 * SAMPLE_BYTES:
         raise DataError(
             "A sound file is not 16-bit PCM.",
@@ -196,7 +196,12 @@ def _inspect_file(section: AudioFolderSection, path: str, label: int) -> AudioFi
     return AudioFile(path, label, num_bytes, header)
 
 
-def _read_header(path: Path) -> tuple[int, Header]:
+def read_header(path: Path) -> tuple[int, Header]:
+    """Returns a sound file's length in bytes, and how its samples are stored, whatever that is.
+
+    Raises:
+        DataError: If the file cannot be read, or is no WAV file.
+    """
     try:
         with path.open("rb") as stream:
             num_bytes = os.fstat(stream.fileno()).st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from distkeras.config.source_sections import RayDataSource as RayDataSection
 from distkeras.data.lazy_tensorflow import tf
+from distkeras.data.order import WINDOW_BLOCKS
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.columns import Labels, Table, choose_features, feature_matrix, label_values
 from distkeras.data.sources.parquet_table import as_plain
@@ -47,8 +49,8 @@ class RayDataSource(Source):
 
     Raises:
         ConfigError: If there is no such function, it raises, or Ray Data is not installed.
-        DataError: If it returns no data set, or one without rows, a column is missing or not what it must be, or a
-            label is empty or not finite.
+        DataError: If it returns no data set, or one without rows, a column is missing or not what it must be, a
+            label is empty or not finite, or a block is larger than what is held.
         ResourceError: If Ray does not start, or has no free CPU.
     """
 
@@ -69,6 +71,7 @@ class RayDataSource(Source):
                 self._columns = choose_features(schema.names, section.label, section.features, self.name)
                 self._read_shape(schema)
                 labels = self._read_labels(section.label)
+        self._check_sizes()
         self.class_names = labels.class_names
         self._labels = labels.values
         self.fingerprint = self._content(
@@ -133,6 +136,20 @@ class RayDataSource(Source):
         stored = np.dtype(first.value_type.to_pandas_dtype()) if self._holds_arrays else np.dtype(np.float32)
         self._dtype = stored if stored.kind in "iu" else np.dtype(np.float32)
         self.feature_dtype = self._dtype.name
+
+    def _check_sizes(self) -> None:
+        largest = int(np.argmax(np.diff(self._starts)))
+        num_rows = int(self._starts[largest + 1] - self._starts[largest])
+        num_bytes = num_rows * math.prod(self._shape) * self._dtype.itemsize
+        if num_bytes > CACHE_BYTES:
+            raise DataError(
+                f"A block takes {num_bytes / 2**30:.1f} GiB in memory; {CACHE_BYTES / 2**30:.0f} GiB is allowed.",
+                place=f"{self.name}, block {largest}",
+                received=f"{num_rows:,} rows",
+                remedy="end the function with `return dataset.repartition(n)`, with n more blocks",
+            )
+        # At the border of two windows the blocks of both are in use.
+        self.window_blocks = max(1, min(WINDOW_BLOCKS, CACHE_BYTES // 2 // max(1, num_bytes)))
 
     def _read_labels(self, name: str) -> Labels:
         """Fetches the label column alone, wherever its blocks are."""

@@ -116,7 +116,8 @@ def test_only_the_part_that_is_wanted_is_decoded_and_it_is_that_part(folder: Pat
         expected = resize(whole[top : top + height, left : left + width], (6, 8))
         assert image.shape == (6, 8, 3)
         assert image.dtype == tf.uint8
-        # Decoded at a half or a quarter of its size, a part is a mean where bilinear resizing takes samples; another part is off by 40.
+        # Decoded at a half or a quarter of its size, a part is a mean where bilinear resizing takes samples.
+        # Another part would be off by 40.
         assert np.abs(image.numpy().astype(int) - expected.numpy().astype(int)).mean() < 12
         assert label == source.labels()[example_id]
 

@@ -226,13 +226,18 @@ class TestFolders:
             with wave.open(str(tmp_path / name / "1.wav"), "wb") as sound:
                 sound.setparams((1, 2, 8000, 0, "NONE", ""))
                 sound.writeframes(bytes(int(seconds * 16000)))
+        whole = (tmp_path / "no/1.wav").read_bytes()
         (tmp_path / "no/2.wav").write_bytes(b"RIFF")
+        (tmp_path / "no/3.wav").write_bytes(whole[:22] + bytes(2) + whole[24:])
         found = inspect(tmp_path)
         assert (found.kind, found.num_examples) == ("audio_folder", 2)
         sound = by_name(found)["sound"]
         assert (sound.numbers["seconds"].min, sound.numbers["seconds"].max) == (0.5, 1.0)
         assert sound.counts["samples a second"] == [("8000", 2)]
-        assert found.problems[0].place == "no/2.wav"
+        assert [(one.place, one.reason) for one in found.problems] == [
+            ("no/2.wav", "A sound file is not a WAV file."),
+            ("no/3.wav", "its header says that it has no samples"),
+        ]
 
     def test_a_file_that_may_not_be_read(self, tmp_path):
         write_images(tmp_path)

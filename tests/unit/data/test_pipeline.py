@@ -12,6 +12,7 @@ from distkeras.config.transform_sections import ImageSection
 from distkeras.data import pipeline
 from distkeras.data.batches import BatchPlan, Remainder, step_ids
 from distkeras.data.changes import RandomChanges
+from distkeras.data.images.augmentation import augmentation_from
 from distkeras.data.order import Shuffled
 from distkeras.data.permutation import order_key, uniforms
 from distkeras.data.pipeline import evaluation_dataset, training_dataset
@@ -19,7 +20,6 @@ from distkeras.data.preparation import prepare
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source, Subset
 from distkeras.data.training_order import training_order
-from distkeras.data.transforms import augmentation_from
 from distkeras.errors import ConfigError, DataError
 from distkeras.topology import Topology
 

@@ -81,7 +81,7 @@ def test_in_training_they_weigh_nothing_and_elsewhere_they_are_left_out(folder: 
     records = [BadRecord(part, index, "", "") for part in ("train", "validation") for index in (3, 7, 10)]
     splits = without(Splits(source, source, source), records)
     assert isinstance(splits.train, Weightless)
-    images, labels, weights = splits.train.read_arrays(np.arange(NUM))
+    images, _, weights = splits.train.read_arrays(np.arange(NUM))
     assert weights.tolist() == [0.0 if index in (3, 7, 10) else 1.0 for index in range(NUM)]
     np.testing.assert_array_equal(images[7], images[0])
     assert splits.train.fingerprint == source.fingerprint

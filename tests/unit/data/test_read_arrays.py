@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distkeras.config.sections import InputSection
 from distkeras.config.source_sections import SyntheticSource as SyntheticSection
 from distkeras.config.transform_sections import ImageSection
-from distkeras.data.pipeline import needs_tensorflow
+from distkeras.data.changes import RandomChanges
+from distkeras.data.preparation import prepare
 from distkeras.data.sources.arrays import ArraySource, open_arrays
 from distkeras.data.sources.base import Source, Subset
 from distkeras.data.sources.synthetic import SyntheticSource
@@ -85,8 +87,13 @@ def test_memory_mapped_arrays_are_read_without_tensorflow(tmp_path: Path) -> Non
 
 
 def test_changing_images_needs_tensorflow() -> None:
-    source = arrays()
-    assert not needs_tensorflow(source, ImageSection(), training=True)
-    assert needs_tensorflow(source, ImageSection(size=(4, 4)), training=False)
-    assert needs_tensorflow(source, ImageSection(random_crop=1), training=True)
-    assert not needs_tensorflow(source, ImageSection(random_crop=1), training=False)
+    source = ArraySource(np.zeros((4, 6, 6, 1), np.uint8), np.zeros(4, np.int64))
+
+    def needs(**image: Any) -> tuple[bool, bool]:
+        section = ImageSection(**image)
+        prepared = prepare(InputSection(image=section), source).apply(source)
+        return prepared.needs_tensorflow, RandomChanges(section).need_tensorflow
+
+    assert needs() == (False, False)
+    assert needs(size=(4, 4)) == (True, False)
+    assert needs(random_crop=1) == (False, True)

@@ -29,11 +29,10 @@ def cut(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     return image[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "gif"])
+@pytest.mark.parametrize(
+    ("kind", "channels"), [("jpeg", 1), ("jpeg", 3), ("png", 1), ("png", 3), ("bmp", 3), ("gif", 3)]
+)
 def test_a_whole_image_is_decoded(kind: str, channels: int):
-    if (kind, channels) in (("bmp", 1), ("gif", 1)):
-        pytest.skip("TensorFlow decodes these to three channels only, which the source checks")
     image = photograph(48, 72, channels)
     decoded = decode_full(encoded(image, kind), channels).numpy()
     assert decoded.shape == image.shape

@@ -48,6 +48,11 @@ BY_PILLOW: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 }
 
 
+def by_function(images: np.ndarray, kind: str) -> np.ndarray:
+    """One colour change of all images, as TensorFlow makes it without XLA."""
+    return COLOUR_CHANGES[kind](tf.constant(images), tf.constant(STRENGTHS, tf.float64)).numpy()
+
+
 def changed(images: np.ndarray, kind: str, strengths: tuple[float, ...] = STRENGTHS) -> np.ndarray:
     kinds = tf.fill([len(images), 1], KINDS.index(kind))
     return change_levels(tf.constant(images), kinds, tf.constant(strengths, tf.float64)[:, None]).numpy()
@@ -66,10 +71,15 @@ def test_colour_changes_equal_those_of_pillow(kind: str, channels: int):
             np.asarray(BY_PILLOW[kind](Image.fromarray(image.squeeze()), strength))
             for image, strength in pairs
         ]
-        difference = changed(rolled, kind).astype(int) - np.stack(by_pillow).reshape(rolled.shape)
+        difference = by_function(rolled, kind).astype(int) - np.stack(by_pillow).reshape(rolled.shape)
         assert np.abs(difference).max() <= 1
         # Both drop fractions, and factors are rounded to 1/4096: products near a whole number fall below it.
         assert (difference != 0).mean() <= 0.05
+
+
+@pytest.mark.parametrize("kind", list(COLOUR_CHANGES))
+def test_compiled_colour_changes_equal_interpreted_ones_bit_for_bit(kind: str):
+    assert np.array_equal(changed(pictures(), kind), by_function(pictures(), kind))
 
 
 @pytest.mark.parametrize("kind", PLACE_CHANGES)
@@ -126,25 +136,27 @@ def test_changes_follow_each_other_and_each_image_gets_its_own():
 
 def test_images_of_two_pixels_have_no_inside_to_sharpen():
     images = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 3)).astype(np.uint8)
-    assert np.array_equal(changed(images, "sharpness"), images)
+    assert np.array_equal(by_function(images, "sharpness"), images)
 
 
 def test_draws_choose_kinds_and_directions_evenly():
-    # An image of which each kind and direction makes another one: which came out says what was drawn. It has more
-    # pixels than there are levels, so that there is something to equalize.
-    image = np.random.default_rng(1).integers(0, 200, (1, 17, 17, 3)).astype(np.uint8)
-    numbers = np.random.default_rng(2).random((20_000, 3), np.float32)
-    augmentation = RandAugmentation(num_ops=1, magnitude=9.0, probability=0.7)
-    results = augmentation(tf.constant(np.tile(image, (20_000, 1, 1, 1))), tf.constant(numbers)).numpy()
-    _, first, counts = np.unique(results.reshape(20_000, -1), axis=0, return_index=True, return_counts=True)
-    same = (results == image).all(axis=(1, 2, 3))
-    assert stats.binomtest(int(same.sum()), 20_000, 0.3 + 0.7 / 14).pvalue > 0.01
-    # Four kinds have no direction, and nine have two.
-    changed_counts = counts[~same[first]]
-    assert len(changed_counts) == 4 + 2 * 9
-    expected = np.where(changed_counts > 20_000 * 0.7 / 14 * 0.75, 2.0, 1.0)
-    assert expected.tolist().count(2.0) == 4
-    assert stats.chisquare(changed_counts, expected / expected.sum() * changed_counts.sum()).pvalue > 0.01
+    numbers = np.random.default_rng(2).random((20_000, 5), np.float32)
+    kinds, strengths = (drawn.numpy() for drawn in RandAugmentation(2, 9.0, 0.7).drawn(tf.constant(numbers)))
+    assert not kinds[numbers[:, 0] >= 0.7].any()
+    kinds, strengths = kinds[numbers[:, 0] < 0.7], strengths[numbers[:, 0] < 0.7]
+    assert stats.binomtest(len(kinds), 20_000, 0.7).pvalue > 0.01
+    # Both changes of an example, each pair of directions with each pair of kinds.
+    both = kinds[:, 0] * len(KINDS) + kinds[:, 1]
+    assert stats.chisquare(np.bincount(both, minlength=14**2)).pvalue > 0.01
+    assert set(np.abs(strengths).ravel()) == {0.9}
+    directions = 2 * (strengths[:, 0] > 0) + (strengths[:, 1] > 0)
+    assert (
+        stats.chi2_contingency(
+            np.stack([np.bincount(kinds[directions == pair, 0]) for pair in range(4)])
+        ).pvalue
+        > 0.01
+    )
+    assert stats.chisquare(np.bincount(directions)).pvalue > 0.01
 
 
 @pytest.mark.parametrize(
