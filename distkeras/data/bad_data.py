@@ -76,38 +76,13 @@ def find_unreadable_example(
     if source.is_stream:  # it cannot be read again, and remembers
         return next(iter(source.unreadable.values()), None)
     tried = np.arange(source.num_examples) if ids is None else np.asarray(ids, np.int64)
-    found = find_unreadable_examples(source, tried, limit=1)
-    return found[0][1] if found else None
-
-
-def find_unreadable_examples(source: Source, ids: np.ndarray, *, limit: int) -> list[tuple[int, DataError]]:
-    """Reads examples, and returns those that cannot be read, with the reason and their place.
-
-    Args:
-        source: The source.
-        ids: What is read, in this order, shape (n,).
-        limit: After so many it stops.
-    """
-    found: list[tuple[int, DataError]] = []
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for start in range(0, len(ids), EXAMPLES_PER_CHUNK):
-            chunk = ids[start : start + EXAMPLES_PER_CHUNK]
-            if source.granularity == "batch" and _is_readable(source, chunk):
-                continue
-            for example_id, error in zip(chunk, pool.map(partial(_try_reading, source), chunk), strict=True):
+        for start in range(0, len(tried), EXAMPLES_PER_CHUNK):
+            chunk = tried[start : start + EXAMPLES_PER_CHUNK]
+            for error in pool.map(partial(_try_reading, source), chunk):
                 if error is not None:
-                    found.append((int(example_id), error))
-            if len(found) >= limit:
-                return found[:limit]
-    return found
-
-
-def _is_readable(source: Source, ids: np.ndarray) -> bool:
-    try:
-        source.read_arrays(ids)
-    except Exception:  # as in _try_reading, which then says what and where
-        return False
-    return True
+                    return error
+    return None
 
 
 def _try_reading(source: Source, example_id: int) -> DataError | None:

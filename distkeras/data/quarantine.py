@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from distkeras.data.bad_data import find_unreadable_examples
 from distkeras.data.lazy_tensorflow import tf
+from distkeras.data.reading_check import bad_records
 from distkeras.data.sources.base import Source, Subset, Wrapped
 from distkeras.data.splits import Splits
 from distkeras.errors import DataError
@@ -25,7 +25,7 @@ Exchange = Callable[[Any], list[Any]]
 
 
 @dataclass(frozen=True)
-class BadRecord:
+class LeftOut:
     """An example that cannot be read.
 
     Attributes:
@@ -43,7 +43,7 @@ class BadRecord:
 
 def find_bad_records(
     splits: Splits, budget: int, exchange: Exchange, rank: int, world_size: int
-) -> list[BadRecord]:
+) -> list[LeftOut]:
     """Reads every example once, shared among the workers, and returns those that cannot be read. Collective.
 
     Args:
@@ -56,19 +56,19 @@ def find_bad_records(
     Raises:
         DataError: If there are more.
     """
-    found: list[BadRecord] = []
+    found: list[LeftOut] = []
     for part in PARTS:
         source: Source | None = getattr(splits, part)
         if source is not None:
             ids = np.arange(rank, source.num_examples, world_size)
-            errors = find_unreadable_examples(source, ids, limit=budget + 1)
-            found += [BadRecord(part, index, error.place or "", error.problem) for index, error in errors]
+            bad = bad_records(source, ids=ids)
+            found += [LeftOut(part, one.example_id or 0, one.place, one.reason) for one in bad]
     everyone = exchange([asdict(record) for record in found])
-    records = [BadRecord(**record) for worker in everyone for record in worker]
+    records = [LeftOut(**record) for worker in everyone for record in worker]
     records.sort(key=lambda record: (PARTS.index(record.part), record.example_id))
     if len(records) > budget:
         raise DataError(
-            f"{len(records)} or more records cannot be read.",
+            f"{len(records)} records cannot be read.",
             place=", ".join(record.place for record in records[:NUM_SHOWN]),
             received=records[0].problem,
             remedy=f"mend or remove them; data.max_bad_records allows {budget}",
@@ -76,11 +76,11 @@ def find_bad_records(
     return records
 
 
-def without(splits: Splits, records: Iterable[BadRecord | Mapping[str, Any]]) -> Splits:
+def without(splits: Splits, records: Iterable[LeftOut | Mapping[str, Any]]) -> Splits:
     """Returns the parts without their bad records: in training they weigh nothing, elsewhere they are left out."""
     bad: dict[str, list[int]] = {part: [] for part in PARTS}
     for record in records:
-        one = record if isinstance(record, BadRecord) else BadRecord(**record)
+        one = record if isinstance(record, LeftOut) else LeftOut(**record)
         bad[one.part].append(one.example_id)
     train = Weightless(splits.train, bad["train"]) if bad["train"] else splits.train
     return Splits(train, _left(splits.validation, bad["validation"]), _left(splits.test, bad["test"]))

@@ -31,22 +31,27 @@ class BadRecord:
         place: File and record number, as the source calls them.
         stage: What failed: the disk ("read"), the record's form ("parse"), or its content ("decode").
         reason: What is wrong, in a sentence.
+        example_id: Its id in the source; None: opening did not make an example of it.
     """
 
     place: str
     stage: Stage
     reason: str
+    example_id: int | None = None
 
 
-def bad_records(source: Source, advance: Callable[[int], None] = lambda _: None) -> list[BadRecord]:
-    """Returns all examples that cannot be read or decoded, by id.
+def bad_records(
+    source: Source, advance: Callable[[int], None] = lambda _: None, *, ids: Int64Array | None = None
+) -> list[BadRecord]:
+    """Returns all examples that cannot be read or decoded.
 
     Args:
         source: The examples.
         advance: Told after every chunk how many examples were read.
+        ids: Those to read, in this order, shape (n,); None: all.
     """
-    starts = range(0, source.num_examples, EXAMPLES_PER_CHUNK)
-    chunks = [np.arange(first, min(first + EXAMPLES_PER_CHUNK, source.num_examples)) for first in starts]
+    wanted = np.arange(source.num_examples) if ids is None else ids
+    chunks = [wanted[i : i + EXAMPLES_PER_CHUNK] for i in range(0, len(wanted), EXAMPLES_PER_CHUNK)]
     found: list[BadRecord] = []
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         for first in range(0, len(chunks), CHUNKS_AHEAD):
@@ -58,6 +63,12 @@ def bad_records(source: Source, advance: Callable[[int], None] = lambda _: None)
 
 
 def _bad_in(source: Source, ids: Int64Array) -> Iterator[BadRecord]:
+    # What opening refused, such as an image that claims gigabytes of pixels, is not tried.
+    known = [index for index in ids.tolist() if index in source.unreadable]
+    yield from (_record(source, index, source.unreadable[index]) for index in known)
+    ids = np.setdiff1d(ids, known)
+    if not ids.size:
+        return
     # Examples that are read one by one may differ in shape, which is no error before they make a batch.
     groups = [ids] if source.granularity == "batch" else np.split(ids, len(ids))
     yield from chain.from_iterable(_bad_among(source, group) for group in groups)
@@ -82,9 +93,11 @@ def _record(source: Source, example_id: int, error: Exception) -> BadRecord:
     place = source.locate(example_id)
     if explained is None:
         # It could be read the second time: the disk or the network failed for a moment.
-        return BadRecord(place, "read", f"{type(error).__name__}: {error}".partition("\n")[0])
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return BadRecord(place, "read", reason, example_id)
     received = "" if explained.received is None else f" ({explained.received})"
-    return BadRecord(place, _stage(error), f"{explained.problem}{received}".replace("\n", " "))
+    reason = f"{explained.problem}{received}".replace("\n", " ")
+    return BadRecord(place, _stage(error), reason, example_id)
 
 
 def _stage(error: Exception) -> Stage:

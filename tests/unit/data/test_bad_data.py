@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from distkeras.config.source_sections import ImageFolderSource as ImageFolderSection
-from distkeras.data.bad_data import check_class_labels, find_unreadable_example, find_unreadable_examples
+from distkeras.data.bad_data import check_class_labels, find_unreadable_example
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source, Subset
 from distkeras.data.sources.image_folder import ImageFolderSource
@@ -86,11 +86,6 @@ class TestFindUnreadableExample:
 
     def test_finds_nothing_where_all_can_be_read(self, source: ImageFolderSource) -> None:
         assert find_unreadable_example(source, range(7)) is None
-
-    def test_finds_all_up_to_a_limit(self, source: ImageFolderSource) -> None:
-        found = find_unreadable_examples(source, np.arange(10), limit=5)
-        assert [example_id for example_id, _ in found] == [7, 8, 9]
-        assert len(find_unreadable_examples(source, np.arange(10), limit=2)) == 2
 
     def test_errors_of_other_libraries_become_one_with_a_place(
         self, source: ImageFolderSource, tmp_path: Path

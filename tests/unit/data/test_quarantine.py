@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from distkeras.config.source_sections import ImageFolderSource as Section
-from distkeras.data.quarantine import BadRecord, Weightless, find_bad_records, without
+from distkeras.data.quarantine import LeftOut, Weightless, find_bad_records, without
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.image_folder import ImageFolderSource
 from distkeras.data.splits import Splits
@@ -37,7 +37,7 @@ def opened(folder: Path, budget: int) -> ImageFolderSource:
     return ImageFolderSource(Section(kind="image_folder", path=folder), max_bad_records=budget)
 
 
-def found(source, budget: int, rank: int = 0, world_size: int = 1, everyone=None) -> list[BadRecord]:
+def found(source, budget: int, rank: int = 0, world_size: int = 1, everyone=None) -> list[LeftOut]:
     exchange = (lambda value: [value]) if everyone is None else everyone
     return find_bad_records(Splits(source, None, None), budget, exchange, rank, world_size)
 
@@ -60,7 +60,7 @@ def test_within_the_budget_bad_records_are_named(folder: Path):
 
 
 def test_beyond_the_budget_they_are_an_error(folder: Path):
-    with pytest.raises(DataError, match="3 or more records cannot be read") as caught:
+    with pytest.raises(DataError, match="3 records cannot be read") as caught:
         found(opened(folder, 2), 2)
     assert "03.png" in caught.value.place
     assert caught.value.remedy == "mend or remove them; data.max_bad_records allows 2"
@@ -78,7 +78,7 @@ def test_workers_share_the_reading_and_know_the_same(folder: Path):
 
 def test_in_training_they_weigh_nothing_and_elsewhere_they_are_left_out(folder: Path):
     source = opened(folder, 3)
-    records = [BadRecord(part, index, "", "") for part in ("train", "validation") for index in (3, 7, 10)]
+    records = [LeftOut(part, index, "", "") for part in ("train", "validation") for index in (3, 7, 10)]
     splits = without(Splits(source, source, source), records)
     assert isinstance(splits.train, Weightless)
     images, _, weights = splits.train.read_arrays(np.arange(NUM))
