@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from distkeras.data.sources.base import Source
+from distkeras.data.streaming import no_end
 from distkeras.errors import ConfigError, MissingDependencyError
 from distkeras.evaluation.predicting import compute_metrics, predict
 from distkeras.tasks import Task
@@ -38,6 +39,8 @@ def evaluate(trained: Trained, experiment: Experiment, split: str = "test") -> d
             place=f"data.split.{split}",
             remedy=f"give data.split.{split} a share above 0, or data.{split} a source of its own",
         )
+    if source.is_stream:
+        raise no_end(source.name)
     config = experiment.config
     batch_size = config.training.global_batch_size
     metrics = compute_metrics(trained, source, global_batch_size=batch_size)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from distkeras.config import source_sections
 from distkeras.data.sources import open_source
 from distkeras.data.sources.base import Source
+from distkeras.data.streaming import no_end
 from distkeras.errors import DataError, ResourceError
 from distkeras.evaluation.loading import OpenedRun
 from distkeras.evaluation.predicting import predict
@@ -30,6 +31,8 @@ def predict_source(opened: OpenedRun, section: source_sections.Source) -> tuple[
     config = opened.config
     preparation = opened.experiment.preparation
     source = open_source(section, labelled=False, tabular=config.data.tabular, like=preparation.source)
+    if source.is_stream:
+        raise no_end(source.name)
     source = preparation.apply(source)
     _check_fits(source, opened)
     opened.progress.announce(f"predicting {source.num_examples:,} examples")

@@ -107,12 +107,15 @@ class Experiment:
     def facts(self) -> dict[str, Any]:
         """Returns what the run's manifest says of the data."""
         parts = {"train": self.splits.train, "validation": self.splits.validation, "test": self.splits.test}
-        counts = {name: source.num_examples for name, source in parts.items() if source is not None}
+        opened = {name: source for name, source in parts.items() if source is not None}
+        counts = {name: source.num_examples for name, source in opened.items() if not source.is_stream}
+        total = {} if self.splits.train.is_stream else {"num_examples": sum(counts.values())}
+        names = list(self.task.class_names)
         return {
             "data": {
                 "fingerprint": self.splits.train.fingerprint,
-                "num_examples": sum(counts.values()),
-                "class_names": list(self.task.class_names),
+                **total,
+                "class_names": names,
                 **counts,
             }
         }

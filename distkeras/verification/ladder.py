@@ -144,7 +144,10 @@ class _Climber:
     def trained(self, name: str, kind: RungKind, engine: Engine, topology: TopologySection) -> Trace:
         """Trains one rung and returns its trace."""
         self.progress.announce(f"training {self.num_steps} steps: {name}")
-        training = self.config.training.model_copy(update={"epochs": self.num_steps, "early_stopping": None})
+        changes = {"epochs": self.num_steps, "early_stopping": None}
+        if self.config.training.num_steps is not None:  # a stream's epochs are equal parts of its steps
+            changes["num_steps"] = self.num_steps
+        training = self.config.training.model_copy(update=changes)
         config = self.config.model_copy(
             update={
                 "engine": engine,

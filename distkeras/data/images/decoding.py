@@ -43,13 +43,12 @@ def decode_part(
     Returns:
         uint8, shape (part's height, part's width, channels), both at least the target's where the box's are.
     """
-    start, length = box[:2], box[2:]
-    large = [tf.reduce_all(length >= tf.constant(target_size) * ratio) for ratio in RATIOS[1:]]
-    num_halvings = tf.reduce_sum(tf.cast(tf.stack(large), tf.int32))
+    # Few operations: this runs once an image, and ten more would cost a twentieth of its decoding.
+    enough = tf.constant([[ratio * target_size[0], ratio * target_size[1]] for ratio in RATIOS[1:]])
+    num_halvings = tf.math.count_nonzero(tf.reduce_all(box[2:] >= enough, axis=1), dtype=tf.int32)
 
     def decode_jpeg(ratio: int) -> tf.Tensor:
-        first, last = start // ratio, (start + length + ratio - 1) // ratio
-        window = tf.concat([first, last - first], axis=0)
+        window = box if ratio == 1 else _reduced(box, ratio)
         return tf.io.decode_and_crop_jpeg(content, window, channels=channels, ratio=ratio)
 
     def decode_other() -> tf.Tensor:
@@ -84,3 +83,9 @@ def decode_scaled(
     """
     box = tf.stack([0, 0, tf.cast(height, tf.int32), tf.cast(width, tf.int32)])
     return decode_part(content, box, is_jpeg, target_size, channels)
+
+
+def _reduced(box: tf.Tensor, ratio: int) -> tf.Tensor:
+    """The smallest box of whole pixels of the reduced image that holds a box."""
+    first, last = box[:2] // ratio, (box[:2] + box[2:] + ratio - 1) // ratio
+    return tf.concat([first, last - first], axis=0)

@@ -21,7 +21,7 @@ from distkeras.data.sources.parquet_table import as_plain
 from distkeras.data.sources.ray_session import in_order, kept_random_state, ray_data, start, wait_for_a_cpu
 from distkeras.data.sources.row_groups import (
     CACHE_BYTES,
-    _Kept,  # pyright: ignore[reportPrivateUsage]
+    Kept,
 )
 from distkeras.data.user_functions import import_function, sentence
 from distkeras.errors import DataError, DistkerasError
@@ -77,7 +77,7 @@ class RayDataSource(Source):
         self.fingerprint = self._content(
             [schema.field(name).type for name in (*self._columns, section.label)]
         )
-        self._kept = _Kept(self._decode, CACHE_BYTES)
+        self._kept = Kept(self._decode, CACHE_BYTES)
 
     def labels(self) -> np.ndarray:
         return self._labels

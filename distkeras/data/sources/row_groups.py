@@ -117,7 +117,7 @@ class RowGroupSource(Source):
         labels = self._read_labels()
         self.class_names = labels.class_names
         self._labels = labels.values
-        self._kept = _Kept(self._decode, CACHE_BYTES)
+        self._kept = Kept(self._decode, CACHE_BYTES)
 
     def labels(self) -> np.ndarray:
         return self._labels
@@ -204,8 +204,13 @@ class RowGroupSource(Source):
             )
 
 
-class _Kept:
-    """Decoded row groups, the last used ones up to a number of bytes; safe for threads."""
+class Kept:
+    """Decoded blocks, the last used ones up to a number of bytes; safe for threads.
+
+    Args:
+        decode: From a block's index to its rows; called once where several threads want it at a time.
+        max_bytes: What the kept blocks may take together.
+    """
 
     def __init__(self, decode: Callable[[int], np.ndarray], max_bytes: int) -> None:
         self._decode = decode

@@ -174,7 +174,7 @@ class TestWhatIsKept:
             time.sleep(0.05)
             return np.full((4, 1), group, np.float32)
 
-        kept = row_groups._Kept(decode, max_bytes=10**6)
+        kept = row_groups.Kept(decode, max_bytes=10**6)
         barrier = Barrier(8)
 
         def read(_: int) -> dict[int, float]:
@@ -193,7 +193,7 @@ class TestWhatIsKept:
             barrier.wait()
             return np.zeros((1, 1), np.float32)
 
-        kept = row_groups._Kept(decode, max_bytes=10**6)
+        kept = row_groups.Kept(decode, max_bytes=10**6)
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(lambda _: len(list(kept.each([1, 2]))), range(2))) == [2, 2]
 
@@ -204,7 +204,7 @@ class TestWhatIsKept:
             decoded.append(group)
             return np.zeros((1, 25), np.float32)
 
-        kept = row_groups._Kept(decode, max_bytes=200)
+        kept = row_groups.Kept(decode, max_bytes=200)
         for group in (1, 2, 1, 3, 1, 2):
             list(kept.each([group]))
         assert decoded == [1, 2, 3, 2]
@@ -219,7 +219,7 @@ class TestWhatIsKept:
                 raise DataError("damaged")
             return np.zeros((1, 1), np.float32)
 
-        kept = row_groups._Kept(decode, max_bytes=100)
+        kept = row_groups.Kept(decode, max_bytes=100)
         barrier = Barrier(2)
 
         def read(_: int) -> str:
