@@ -180,7 +180,7 @@ def sharpness(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.concat([rows[:, :1], changed, rows[:, -1:]], axis=1), tf.shape(images))
 
 
-Change = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Change = Callable[[Any, Any], Any]
 
 COLOUR_CHANGES: dict[str, Change] = {
     "autocontrast": autocontrast,
