@@ -159,7 +159,7 @@ def trained(case: Case, folder: Path, replicas: int) -> Arrays:
     recorder.rows["epoch"] = [row["metrics"] for row in rows if row["kind"] == "epoch"]
     if validation is None:
         return learned(recorder, trainer.trained.model)
-    batch = {"global_batch_size": case.global_batch_size, "input": trainer.input}
+    batch = {"global_batch_size": case.global_batch_size}
     evaluation = compute_metrics(trainer.trained, validation, **batch)
     outputs = predict(trainer.trained, validation, **batch)
     return learned(recorder, trainer.trained.model) | judged(evaluation, outputs)
@@ -225,7 +225,7 @@ def trained_by_workers(case: Case, folder: Path, placement: Any) -> Arrays:
     recorder.rows["epoch"] = [row["metrics"] for row in rows if row["kind"] == "epoch"]
     if data.validation is None:
         return learned(recorder, result.model)
-    batch = {"global_batch_size": case.global_batch_size, "input": input_section}
+    batch = {"global_batch_size": case.global_batch_size}
     evaluation = compute_metrics(result, data.validation, **batch)
     return learned(recorder, result.model) | judged(evaluation, predict(result, data.validation, **batch))
 

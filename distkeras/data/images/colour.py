@@ -71,16 +71,15 @@ def change_brightness_and_contrast(
         factors: float64, shape (batch,); below 1 the contrast shrinks.
         largest: The pixel value of white; what lies above it, or below 0, is cut off.
     """
-
-    def settle(values: tf.Tensor) -> tf.Tensor:
-        whole = tf.round(values) if images.dtype.is_integer else values
-        return tf.clip_by_value(whole, 0, largest)
-
-    brighter = settle(tf.cast(images, tf.float32) + per_image(exact(deltas)))
+    if images.dtype.is_integer:
+        # Whole pixels would be rounded after the sum: it is the same, and cheaper, before.
+        deltas = tf.round(deltas)
+    brighter = tf.cast(images, tf.float32) + per_image(tf.cast(deltas, tf.float32))
+    brighter = tf.clip_by_value(brighter, 0, largest)
     scales = exact(factors)
     offsets = channel_means(brighter) * (1 - tf.cast(scales, tf.float64)[:, tf.newaxis])
-    changed = settle(brighter * per_image(scales) + exact(offsets)[:, tf.newaxis, tf.newaxis])
-    return as_pixels(changed, images.dtype)
+    changed = brighter * per_image(scales) + exact(offsets)[:, tf.newaxis, tf.newaxis]
+    return as_pixels(tf.clip_by_value(changed, 0, largest), images.dtype)
 
 
 @compiled
