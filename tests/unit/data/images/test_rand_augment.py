@@ -18,7 +18,7 @@ from distkeras.data.images.rand_augment import (
 from distkeras.data.images.resampling import resample, rotations, shears, translations
 
 STRENGTHS = (-1.0, -0.4, 0.0, 0.7, 1.0)
-SIZE = (20, 24)
+SIZE = (36, 44)
 
 
 def pictures(channels: int = 3) -> np.ndarray:
