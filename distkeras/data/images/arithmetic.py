@@ -1,9 +1,10 @@
 """Arithmetic on pixels: compiled, and equal to the last bit wherever it runs.
 
-XLA compiles each change of a batch: it makes one pass over the memory out of ten. Of 64 images of 224 x 224 a
-mirror costs 1 ms of CPU time instead of 45, brightness and contrast 6 instead of 60 (2 cores, TensorFlow 2.21).
-Each change is compiled for itself: in long chains XLA computes values again for each use of them, and a chain of
-five changes was a hundred times as slow as the changes one by one.
+XLA compiles each change of a batch: it makes one pass over the memory out of ten. Milliseconds of CPU time for 64
+images of 224 x 224 x 3 bytes, with and without XLA (TensorFlow 2.21, AMD EPYC): mirror 1 and 42, brightness
+and contrast 7 and 39, saturation and hue 10 and 400, rotation 29 and 370 (Keras's: 133). Each change is compiled
+for itself: in long chains XLA computes values again for each use of them; all four changes of colour in one took
+1,600 ms.
 
 A compiler is free to fuse a product with a sum, which changes the last bit and then, rarely, a rounded pixel.
 So whole pixels are computed with exactly: their parameters are made in double precision and rounded to multiples

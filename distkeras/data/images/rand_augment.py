@@ -5,8 +5,8 @@ ImageOps and ImageEnhance compute. Differences: places are interpolated (torchvi
 the strength runs from 0 to 10.
 
 Each change is made to the images that drew it, one after the other, in a loop that is compiled with the rest: of
-64 images about 5 draw a change. To change all and to keep what was drawn costs more than twice as much, and XLA
-knows no tensor whose length is drawn.
+64 images about 5 draw a change. To change all and to keep what was drawn would cost about five times as much, and
+XLA knows no tensor whose length is drawn.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def change_levels(images: tf.Tensor, kinds: tf.Tensor, strengths: tf.Tensor) -> 
         matrices = _matrices(kind, strength, height, width)
         return step + 1, _change_some(order, moved, resample, images, matrices)
 
-    # An array of tensors rather than one tensor: XLA then writes into it, instead of copying all for each image.
+    # An array of tensors rather than one tensor: XLA writes an image into it without copying the others.
     array = tf.TensorArray(images.dtype, tf.shape(images)[0], element_shape=(height, width, channels))
     num_ops = tf.shape(kinds)[1]
     # A loop, too, so that XLA compiles the list of changes once and not once for each step.
