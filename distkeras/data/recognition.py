@@ -127,7 +127,7 @@ def inspect_arrays(path: Path) -> Arrays:
     Raises:
         DataError: If they cannot be read, or are not one array of features and one of labels.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     sizes = {name: math.prod(array.shape[1:]) for name, array in arrays.items()}
     features = max(sizes, key=lambda name: (sizes[name], name == "x"), default="x")
     labels = sorted((name for name in sizes if name != features), key=lambda name: (name != "y", sizes[name]))
@@ -143,14 +143,19 @@ def inspect_arrays(path: Path) -> Arrays:
     return Arrays(features, labels[0], "tabular_regression" if is_regression else task)
 
 
-def _read_arrays(path: Path) -> Mapping[str, np.ndarray]:
+def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
+    """Returns the arrays of a `.npz` file, or those of a folder of `.npy` files, memory-mapped, by name.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
     try:
         if path.is_dir():
             files = sorted(path.glob("*.npy"))
             return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             "The arrays cannot be read.",
             place=str(path),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 
 from distkeras.config.source_sections import ArraysSource
@@ -13,7 +9,7 @@ from distkeras.data.inspection.opened import class_balance, label_column
 from distkeras.data.inspection.pictures import thumbnail_of_array
 from distkeras.data.inspection.result import Column, Inspection, Sample
 from distkeras.data.inspection.statistics import measured
-from distkeras.errors import DataError
+from distkeras.data.recognition import read_arrays
 
 # Of a larger array some blocks are looked at, evenly spaced.
 MAX_BYTES = 2**28
@@ -30,7 +26,7 @@ def inspect_arrays(section: ArraysSource) -> Inspection:
     Raises:
         DataError: If they cannot be read.
     """
-    arrays = _load(section.path)
+    arrays = read_arrays(section.path)
     label, features = arrays.get(section.label), arrays.get(section.features)
     columns = [_column(section, name, array) for name, array in arrays.items()]
     sampled = [name for name, array in arrays.items() if array.nbytes > MAX_BYTES]
@@ -45,22 +41,6 @@ def inspect_arrays(section: ArraysSource) -> Inspection:
         facts=facts,
         samples=() if features is None else tuple(_samples(section, features, label)),
     )
-
-
-def _load(path: Path) -> Mapping[str, np.ndarray]:
-    try:
-        if path.is_dir():
-            files = sorted(path.glob("*.npy"))
-            return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            "The arrays cannot be read.",
-            place=str(path),
-            received=str(error).partition("\n")[0],
-            remedy="write them again with numpy.savez or numpy.save",
-        ) from error
 
 
 def _column(section: ArraysSource, name: str, array: np.ndarray) -> Column:

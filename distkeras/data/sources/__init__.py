@@ -25,7 +25,7 @@ def open_source(
             sets always have theirs.
         tabular: What the columns of a table are made of; with it they come one by one, as numbers or text.
         like: The source that a model was trained on, whose columns this one must have; None: it is the first.
-        max_bad_records: How many files of a folder of images may be bad; `Source.unreadable` names them.
+        max_bad_records: How many files of a folder of images, texts or sounds may be bad; see `Source.unreadable`.
 
     Raises:
         DataError: If the data is missing, unreadable, or not what the section says.
@@ -53,7 +53,7 @@ def open_source(
         case source_sections.TextFolderSource():
             from distkeras.data.sources.text_folder import TextFolderSource
 
-            return TextFolderSource(section, labelled=labelled)
+            return TextFolderSource(section, labelled=labelled, max_bad_records=max_bad_records)
         case source_sections.JsonlSource():
             from distkeras.data.sources.jsonl import JsonlSource
 
@@ -61,7 +61,7 @@ def open_source(
         case source_sections.AudioFolderSource():
             from distkeras.data.sources.audio_folder import AudioFolderSource
 
-            return AudioFolderSource(section, labelled=labelled)
+            return AudioFolderSource(section, labelled=labelled, max_bad_records=max_bad_records)
         case source_sections.TimeSeriesSource():
             from distkeras.data.sources.time_series import TimeSeriesSource
 

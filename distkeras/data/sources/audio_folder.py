@@ -81,6 +81,7 @@ class AudioFolderSource(Source):
     Args:
         section: The folder.
         labelled: Whether sub-folders are classes; without, every sound below the folder has label 0.
+        max_bad_records: How many files may be bad; they are examples nevertheless, and `unreadable` says why.
 
     Attributes:
         sample_rate: Samples a second.
@@ -96,7 +97,9 @@ class AudioFolderSource(Source):
     granularity = "example"
     feature_dtype = "float32"
 
-    def __init__(self, section: AudioFolderSection, *, labelled: bool = True) -> None:
+    def __init__(
+        self, section: AudioFolderSection, *, labelled: bool = True, max_bad_records: int = 0
+    ) -> None:
         self.name = str(section.path)
         self.sample_rate = section.sample_rate
         self.num_samples = _num_samples(section)
@@ -104,7 +107,13 @@ class AudioFolderSource(Source):
         self.class_names = find_classes(section.path, "sounds") if labelled else None
         # Without classes the folder itself is searched, at any depth.
         found, self.ignored = find_files(section.path, self.class_names or (".",), AUDIO_SUFFIXES, "sounds")
-        self._files = inspect_files(found, lambda path, label: _inspect_file(section, path, label))
+        silence = Header(PCM, 1, section.sample_rate, 8 * SAMPLE_BYTES, 0, 0)
+        self._files, self.unreadable = inspect_files(
+            found,
+            lambda path, label: _inspect_file(section, path, label),
+            instead=lambda path, label: AudioFile(path, label, 0, silence),
+            max_bad_records=max_bad_records,
+        )
         self.num_examples = len(self._files)
         self.fingerprint = _fingerprint(section, self.num_samples, self._files)
         self._labels = np.array([file.label for file in self._files], dtype=np.int64)

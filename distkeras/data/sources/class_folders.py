@@ -82,32 +82,47 @@ def find_files(
     return found, ignored
 
 
-def inspect_files(found: Sequence[tuple[str, int]], inspect: Callable[[str, int], Facts]) -> list[Facts]:
-    """Calls `inspect(path, label)` for each file, in threads, and returns what it says of them.
+def inspect_files(
+    found: Sequence[tuple[str, int]],
+    inspect: Callable[[str, int], Facts],
+    *,
+    instead: Callable[[str, int], Facts],
+    max_bad_records: int = 0,
+) -> tuple[list[Facts], dict[int, DataError]]:
+    """Calls `inspect(path, label)` for each file, in threads.
+
+    Args:
+        found: Paths and labels, as `find_files` returns them.
+        inspect: Returns what is known of a file, or raises a `DataError`.
+        instead: What stands for a bad file, so that every file keeps its id.
+        max_bad_records: How many may be bad.
+
+    Returns:
+        What is known of the files, by id, and what is wrong with the bad ones.
 
     Raises:
-        DataError: The first file's that raised one, with the number of others that did.
+        DataError: The first bad file's where there are too many, with the number of the others.
     """
 
-    def inspect_one(path: str, label: int) -> tuple[list[Facts], list[DataError]]:
+    def outcome(path: str, label: int) -> tuple[Facts, DataError | None]:
         try:
-            return [inspect(path, label)], []
+            return inspect(path, label), None
         except DataError as error:
-            return [], [error]
+            return instead(path, label), error
 
-    def inspect_some(start: int) -> list[tuple[list[Facts], list[DataError]]]:
-        return [inspect_one(*file) for file in found[start : start + FILES_PER_TASK]]
+    def some(start: int) -> list[tuple[Facts, DataError | None]]:
+        return [outcome(*file) for file in found[start : start + FILES_PER_TASK]]
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        outcomes = list(chain.from_iterable(pool.map(inspect_some, range(0, len(found), FILES_PER_TASK))))
-    errors = [error for _, errors in outcomes for error in errors]
-    if errors:
-        first = errors[0]
-        others = f" {len(errors) - 1} more cannot be used." if len(errors) > 1 else ""
+        outcomes = list(chain.from_iterable(pool.map(some, range(0, len(found), FILES_PER_TASK))))
+    bad = {index: error for index, (_, error) in enumerate(outcomes) if error is not None}
+    if len(bad) > max_bad_records or len(bad) == len(outcomes):
+        first = next(iter(bad.values()))
+        others = f" {len(bad) - 1} more cannot be used." if len(bad) > 1 else ""
         raise DataError(
             first.problem + others, place=first.place, received=first.received, remedy=first.remedy
         )
-    return [facts for all_facts, _ in outcomes for facts in all_facts]
+    return [facts for facts, _ in outcomes], bad
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from distkeras.config.source_sections import ImageFolderSource as ImageFolderSection
+from distkeras.data.images.decoding import decode_full
 from distkeras.data.sources.base import Source
-from distkeras.data.sources.class_folders import find_classes, find_files
+from distkeras.data.sources.class_folders import find_classes, find_files, inspect_files
 from distkeras.data.sources.image_header import ImageHeader, read_image_header
 from distkeras.errors import DataError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-NUM_THREADS = 16
-FILES_PER_TASK = 256
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,12 @@ class ImageFolderSource(Source):
         self.class_names = classes
         # Without classes the folder itself is searched, at any depth.
         found, self.ignored = find_files(section.path, classes or (".",), IMAGE_SUFFIXES, "images")
-        files, self.unreadable = _inspect(section, found, max_bad_records)
+        files, self.unreadable = inspect_files(
+            found,
+            lambda path, label: _inspect_file(section, path, label),
+            instead=lambda path, label: ImageFile(path, label, 0, 0, 0),
+            max_bad_records=max_bad_records,
+        )
         self._files = files
         self.num_examples = len(files)
         self.fingerprint = _fingerprint(files)
@@ -96,7 +98,7 @@ class ImageFolderSource(Source):
 
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content, label = self.read_encoded(ids)
-        return tf.ensure_shape(decode_image(content, self._channels), self.feature_shape), label
+        return tf.ensure_shape(decode_full(content, self._channels), self.feature_shape), label
 
     def read_encoded(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.io.read_file(tf.gather(self._path_table, ids)), tf.gather(self._label_table, ids)
@@ -109,44 +111,6 @@ class ImageFolderSource(Source):
 
     def bytes_of(self, ids: np.ndarray) -> np.ndarray:
         return np.array([self._files[example_id].num_bytes for example_id in ids.tolist()], np.int64)
-
-
-def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP or GIF (its first frame) to uint8, shape (height, width, channels)."""
-    return tf.io.decode_image(content, channels=channels, expand_animations=False)
-
-
-def _inspect(
-    section: ImageFolderSection, found: Sequence[tuple[str, int]], max_bad_records: int
-) -> tuple[list[ImageFile], dict[int, DataError]]:
-    """Checks all files; raises for the first bad one where there are too many, and says how many there are."""
-
-    def inspect_some(start: int) -> list[ImageFile | DataError]:
-        return [_outcome(section, *file) for file in found[start : start + FILES_PER_TASK]]
-
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        outcomes = list(chain.from_iterable(pool.map(inspect_some, range(0, len(found), FILES_PER_TASK))))
-    errors = {index: one for index, one in enumerate(outcomes) if isinstance(one, DataError)}
-    if len(errors) > max_bad_records or len(errors) == len(outcomes):
-        raise _first_of(list(errors.values()))
-    files = [
-        ImageFile(*where, 0, 0, 0) if isinstance(outcome, DataError) else outcome
-        for where, outcome in zip(found, outcomes, strict=True)
-    ]
-    return files, errors
-
-
-def _outcome(section: ImageFolderSection, path: str, label: int) -> ImageFile | DataError:
-    try:
-        return _inspect_file(section, path, label)
-    except DataError as error:
-        return error
-
-
-def _first_of(errors: Sequence[DataError]) -> DataError:
-    first = errors[0]
-    others = f" {len(errors) - 1} more cannot be used." if len(errors) > 1 else ""
-    return DataError(first.problem + others, place=first.place, received=first.received, remedy=first.remedy)
 
 
 def _inspect_file(section: ImageFolderSection, path: str, label: int) -> ImageFile:
@@ -191,7 +155,7 @@ def _read_header(path: Path) -> tuple[int, ImageHeader]:
 def _try_decoding(section: ImageFolderSection, path: Path, header: ImageHeader) -> None:
     try:
         with tf.device("CPU:0"):
-            decode_image(tf.io.read_file(str(path)), section.channels)
+            decode_full(tf.io.read_file(str(path)), section.channels)
     except tf.errors.InvalidArgumentError as error:
         if header.is_whole:
             raise DataError(

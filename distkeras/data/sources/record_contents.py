@@ -13,9 +13,9 @@ import pyarrow as pa
 import tensorflow as tf
 
 from distkeras.config.source_sections import RecordsSource as RecordsSection
+from distkeras.data.images.decoding import decode_full
 from distkeras.data.sources.columns import Labels
 from distkeras.data.sources.example_layout import Layout, is_text, layout_of
-from distkeras.data.sources.image_folder import decode_image
 from distkeras.data.sources.image_header import ImageHeader, read_image_header
 from distkeras.data.sources.label_parts import join_labels
 from distkeras.errors import DataError
@@ -225,7 +225,7 @@ class _Pass:
     def _try_decoding(self, record_id: int, content: bytes, header: ImageHeader) -> None:
         try:
             with tf.device("CPU:0"):
-                decode_image(tf.constant(content), self._section.channels)
+                decode_full(tf.constant(content), self._section.channels)
         except tf.errors.InvalidArgumentError as error:
             if header.is_whole:
                 raise self._refusal(

@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from distkeras.config.source_sections import RecordsSource as RecordsSection
+from distkeras.data.images.decoding import decode_full
 from distkeras.data.sources.array_record import ArrayRecordFiles
 from distkeras.data.sources.base import Shape, Source
 from distkeras.data.sources.columns import Labels
 from distkeras.data.sources.file_systems import StoredFile, local_file
-from distkeras.data.sources.image_folder import decode_image
 from distkeras.data.sources.label_parts import join_labels
 from distkeras.data.sources.record_contents import Contents, Layout, check_sizes, examine
 from distkeras.data.sources.record_index import load_index, save_index
@@ -87,7 +87,7 @@ class RecordsSource(Source):
     def read(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if self.has_encoded_images:
             content, label = self.read_encoded(ids)
-            return tf.ensure_shape(decode_image(content, self._section.channels), self._shape), label
+            return tf.ensure_shape(decode_full(content, self._section.channels), self._shape), label
         records = tf.ensure_shape(self._records(ids), [ids.shape[0]])
         return self._parse(records, self._shape), tf.gather(self._label_table, ids)
 

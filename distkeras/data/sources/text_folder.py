@@ -45,6 +45,7 @@ class TextFolderSource(Source):
     Args:
         section: The folder.
         labelled: Whether sub-folders are classes; without, every text below the folder has label 0.
+        max_bad_records: How many files may be bad; they are examples nevertheless, and `unreadable` says why.
 
     Attributes:
         ignored: Number of files left out: hidden ones and those that do not end in `.txt`.
@@ -57,12 +58,19 @@ class TextFolderSource(Source):
     feature_shape = ()
     feature_dtype = "string"
 
-    def __init__(self, section: TextFolderSection, *, labelled: bool = True) -> None:
+    def __init__(
+        self, section: TextFolderSection, *, labelled: bool = True, max_bad_records: int = 0
+    ) -> None:
         self.name = str(section.path)
         self.class_names = find_classes(section.path, "texts") if labelled else None
         # Without classes the folder itself is searched, at any depth.
         found, self.ignored = find_files(section.path, self.class_names or (".",), TEXT_SUFFIXES, "texts")
-        self._files = inspect_files(found, lambda path, label: _inspect_file(section, path, label))
+        self._files, self.unreadable = inspect_files(
+            found,
+            lambda path, label: _inspect_file(section, path, label),
+            instead=lambda path, label: TextFile(path, label, 0, b""),
+            max_bad_records=max_bad_records,
+        )
         self.num_examples = len(self._files)
         self.fingerprint = _fingerprint(self._files)
         self._labels = np.array([file.label for file in self._files], dtype=np.int64)

@@ -148,3 +148,19 @@ def test_a_file_removed_during_training_is_found_by_name(letters: Path) -> None:
     error = find_unreadable_example(source)
     assert error is not None
     assert error.place == f"sad/2.txt in {letters}"
+
+
+def test_within_a_budget_bad_files_keep_their_ids_and_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for index, content in enumerate([b"one", b"\xff", b"three", b""]):
+        (tmp_path / "a" / f"{index}.txt").write_bytes(content)
+    section = Section(kind="text_folder", path=tmp_path)
+    with pytest.raises(DataError, match=r"A text file is not UTF-8\. 1 more cannot be used\."):
+        TextFolderSource(section, max_bad_records=1)
+    source = TextFolderSource(section, max_bad_records=2)
+    assert source.num_examples == 4
+    assert {index: error.problem for index, error in source.unreadable.items()} == {
+        1: "A text file is not UTF-8.",
+        3: "A text file is empty.",
+    }
+    assert source.read(tf.constant(2, tf.int64))[0].numpy() == b"three"
