@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distkeras.config.sections import InputSection
-from distkeras.config.transform_sections import CutMix, ImageSection, MixUp
+from distkeras.config.transform_sections import ColorJitter, CutMix, ImageSection, MixUp
 from distkeras.data.changes import RandomChanges
 from distkeras.data.prepared import OneHot, Preprocessed, Resized, is_image
 from distkeras.data.preprocessing import KINDS, Kind
@@ -121,6 +121,11 @@ def with_mixable_labels(source: Source, image: ImageSection, num_classes: int) -
     return OneHot(source, num_classes) if mixes_labels(image) else source
 
 
+def _needs_colours(image: ImageSection) -> bool:
+    jitters = [change for change in image.augment if isinstance(change, ColorJitter)]
+    return any(jitter.saturation > 0 or jitter.hue > 0 for jitter in jitters)
+
+
 def _sized(source: Source, image: ImageSection) -> Source:
     if not is_image(source.feature_shape):
         return source
@@ -154,6 +159,13 @@ def _refuse_what_does_not_fit(input: InputSection, source: Source, learnt: Colle
             place=source.name,
             received=source.feature_shape,
             remedy="leave data.image out, or add an axis of channels to grey images",
+        )
+    if is_image(source.feature_shape) and source.feature_shape[2] != 3 and _needs_colours(input.image):
+        raise ConfigError(
+            "Saturation and hue are of colours, and these images have none.",
+            place="data.image.augment",
+            received=source.feature_shape,
+            remedy="set saturation and hue of color_jitter to 0",
         )
     if source.feature_dtype == "string" or (
         isinstance(source.feature_dtype, Mapping) and "string" in source.feature_dtype.values()

@@ -19,6 +19,7 @@ from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source
 from distkeras.data.sources.image_folder import ImageFolderSource
 from distkeras.data.training_order import training_order
+from distkeras.errors import ConfigError
 from distkeras.topology import Topology
 
 NUM, BATCH = 24, 8
@@ -138,3 +139,12 @@ def test_nothing_is_drawn_where_nothing_changes():
     assert changes.num_draws == 0
     assert not changes.need_tensorflow
     assert changes.apply(ArraySource(np.ones((1, 1)), np.ones(1)), (1, 2)) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["saturation", "hue"])
+def test_grey_images_have_no_colours_to_change(name: str):
+    source = ArraySource(np.zeros((4, 6, 6, 1), np.uint8), np.zeros(4, np.int64))
+    jitter = {"kind": "color_jitter", name: 0.3}
+    image = ImageSection.model_validate({"augment": [jitter]}, strict=False)
+    with pytest.raises(ConfigError, match="Saturation and hue are of colours, and these images have none"):
+        prepare(InputSection(image=image), source)
