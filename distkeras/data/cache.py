@@ -44,6 +44,7 @@ class Cached(Wrapped):
         self.granularity = "batch"
         self.needs_tensorflow = False
         self.has_encoded_images = False
+        self.jpeg_sizes = None
         self._arrays = arrays
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:

@@ -47,20 +47,54 @@ class RandomChanges:
         """Whether any change is made; all are TensorFlow's operations."""
         return self.num_draws > 0 or self._random_layers is not None
 
-    def read(self, source: Source, example_id: tf.Tensor, *draws: tf.Tensor) -> tuple[Any, ...]:
+    def boxes(self, source: Source, ids: tf.Tensor, draws: tf.Tensor) -> tf.Tensor | None:
+        """Chooses which part of each image is wanted, where that can be said before it is read.
+
+        For many images at once this costs nothing; for one alone, a sixth of its decoding.
+
+        Args:
+            source: Where the images will be read from.
+            ids: int64, shape (n,).
+            draws: float32, shape (n, num_draws), in [0, 1).
+
+        Returns:
+            int32, shape (n, 4), see `crop_boxes`; None: `read` chooses, or no part is wanted.
+        """
+        crop, size = self._section.random_resized_crop, self._section.size
+        if crop is None or size is None or source.jpeg_sizes is None:
+            return None
+        # Eager and on the CPU, so that pipelines capture one tensor rather than embed a copy in each graph.
+        with tf.init_scope(), tf.device("CPU:0"):
+            sizes = tf.constant(source.jpeg_sizes)
+        heights, widths = tf.unstack(tf.gather(sizes, ids), axis=1)
+        return crop_boxes(heights, widths, draws[:, : self._num_crop_draws], crop)
+
+    def read(
+        self,
+        source: Source,
+        example_id: tf.Tensor,
+        draws: tf.Tensor | None = None,
+        box: tf.Tensor | None = None,
+    ) -> tuple[Any, ...]:
         """Reads one example; of an encoded image only the part that is wanted is decoded.
 
         Args:
             source: A source with granularity "example".
             example_id: int64 scalar.
             draws: float32, shape (num_draws,), in [0, 1); left out where there are none.
+            box: What `boxes` chose, int32, shape (4,); left out where it chose nothing.
         """
         crop, size = self._section.random_resized_crop, self._section.size
-        if crop is None or size is None or not source.has_encoded_images:
+        if crop is None or size is None or draws is None or not source.has_encoded_images:
             return source.read(example_id)
         content, *rest = source.read_encoded(example_id)
         shape: Any = source.feature_shape
-        return _random_part(content, draws[0][: self._num_crop_draws], crop, size, shape[2]), *rest
+        if box is None or source.jpeg_sizes is None:
+            part = _random_part(content, draws[: self._num_crop_draws], crop, size, shape[2])
+        else:
+            height, width = source.jpeg_sizes.max(axis=0).tolist()
+            part = decode_part(content, box, True, size, shape[2], largest=(height, width))
+        return resize(part, size), *rest
 
     def apply(self, source: Source, example: tuple[Any, ...], *draws: tf.Tensor) -> tuple[Any, ...]:
         """Changes a batch.
@@ -113,18 +147,17 @@ def _random_part(
     size: tuple[int, int],
     channels: int,
 ) -> tf.Tensor:
-    """Decodes a random part of an image and resizes it; uint8, shape (*size, channels)."""
+    """Decodes a random part of an image; uint8, shape (height, width, channels)."""
 
     def of_jpeg() -> tf.Tensor:
         shape = tf.io.extract_jpeg_shape(content)
         box = crop_boxes(shape[0], shape[1], draws, section)
-        return resize(decode_part(content, box, True, size, channels), size)
+        return decode_part(content, box, True, size, channels)
 
     def of_other() -> tf.Tensor:
         image = decode_full(content, channels)
         shape = tf.shape(image)
         box = crop_boxes(shape[0], shape[1], draws, section)
-        part = tf.slice(image, [box[0], box[1], 0], [box[2], box[3], channels])
-        return resize(tf.ensure_shape(part, (None, None, channels)), size)
+        return tf.slice(image, [box[0], box[1], 0], [box[2], box[3], channels])
 
-    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(content), of_jpeg, of_other), (*size, channels))
+    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(content), of_jpeg, of_other), (None, None, channels))

@@ -111,6 +111,8 @@ class Weightless(Wrapped):
             raise DataError("No record can be read.", place=source.name)
         self._instead = np.arange(source.num_examples)
         self._instead[list(ids)] = int(np.argmax(self._weights))
+        if source.jpeg_sizes is not None:
+            self.jpeg_sizes = source.jpeg_sizes[self._instead]
 
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
         return self._weighed(self.wrapped.read(tf.gather(self._instead, ids)), ids)

@@ -2,7 +2,7 @@
 
 XLA compiles each change of a batch: it makes one pass over the memory out of ten. Milliseconds of CPU time for 64
 images of 224 x 224 x 3 bytes, with and without XLA (TensorFlow 2.21, AMD EPYC): mirror 1 and 42, brightness
-and contrast 7 and 39, saturation and hue 10 and 400, rotation 29 and 370 (Keras's: 133). Each change is compiled
+and contrast 4 and 39, saturation 4, with hue 10 and 400, rotation 29 and 370 (Keras's: 133). Each change is compiled
 for itself: in long chains XLA computes values again for each use of them; all four changes of colour in one took
 1,600 ms.
 

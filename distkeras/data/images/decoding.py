@@ -26,6 +26,8 @@ def decode_part(
     is_jpeg: tf.Tensor | bool,
     target_size: tuple[int, int],
     channels: int,
+    *,
+    largest: tuple[int, int] | None = None,
 ) -> tf.Tensor:
     """Decodes a part of an image, not much larger than it needs to be for a target size.
 
@@ -39,12 +41,14 @@ def decode_part(
         is_jpeg: Whether the content is a JPEG; images of other formats are decoded in full.
         target_size: Height and width that the part will be resized to.
         channels: 1 or 3.
+        largest: Height and width that no part exceeds, if that is known.
 
     Returns:
         uint8, shape (part's height, part's width, channels), both at least the target's where the box's are.
     """
-    enough = tf.constant([[ratio * target_size[0], ratio * target_size[1]] for ratio in RATIOS[1:]])
-    large = tf.reduce_all(box[2:] >= enough, axis=1)
+    enough = [[ratio * target_size[0], ratio * target_size[1]] for ratio in RATIOS[1:]]
+    is_never_reduced = largest is not None and (largest[0] < enough[0][0] or largest[1] < enough[0][1])
+    large = tf.reduce_all(box[2:] >= tf.constant(enough), axis=1)
 
     def decode_jpeg(ratio: int) -> tf.Tensor:
         window = box if ratio == 1 else _reduced(box, ratio)
@@ -59,8 +63,11 @@ def decode_part(
         branches = [lambda ratio=ratio: decode_jpeg(ratio) for ratio in RATIOS[1:]]
         return tf.switch_case(branch, [*branches, decode_other])
 
-    # The usual case first: a choice among five would cost a twentieth of decoding a small photograph.
-    part = tf.cond(is_jpeg & ~large[0], lambda: decode_jpeg(1), decode_otherwise)
+    if is_jpeg is True and is_never_reduced:
+        part = decode_jpeg(1)
+    else:
+        # The usual case first: a choice among five would cost a twentieth of decoding a small photograph.
+        part = tf.cond(is_jpeg & ~large[0], lambda: decode_jpeg(1), decode_otherwise)
     return tf.ensure_shape(part, (None, None, channels))
 
 

@@ -51,6 +51,8 @@ class Source(ABC):
         feature_names: Names of the features along the last axis, where the source has them.
         needs_tensorflow: Whether examples are read by TensorFlow's operations.
         has_encoded_images: Whether `read_encoded` can give images as the bytes of their files.
+        jpeg_sizes: Height and width in pixels by example id, int32, shape (num_examples, 2), where `read_encoded` gives
+            nothing but JPEGs and opening has looked at them all. None: what an image is shows when it is read.
         block_starts: First id of each block of examples that lie together on the disk and cost as much to read as one
             of them, and the number of examples; int64, shape (num_blocks + 1,). None: there are none.
         window_blocks: Blocks whose examples are shuffled together; so many must fit into memory decoded.
@@ -71,6 +73,7 @@ class Source(ABC):
     feature_names: tuple[str, ...] | None = None
     needs_tensorflow: bool = True
     has_encoded_images: bool = False
+    jpeg_sizes: np.ndarray | None = None
     block_starts: np.ndarray | None = None
     window_blocks: int = WINDOW_BLOCKS
     parts: tuple[Part, ...] | None = None
@@ -179,6 +182,7 @@ class Wrapped(Source):
         self.feature_names = source.feature_names
         self.needs_tensorflow = source.needs_tensorflow
         self.has_encoded_images = source.has_encoded_images
+        self.jpeg_sizes = source.jpeg_sizes
         self.block_starts = source.block_starts
         self.window_blocks = source.window_blocks
         self.parts = source.parts
@@ -246,6 +250,7 @@ class Subset(Wrapped):
         is_sorted = bool((np.diff(ids) > 0).all())
         self.block_starts = _block_starts_of(ids, source.block_starts) if is_sorted else None
         self.parts = _parts_of(ids, source.parts) if is_sorted else None
+        self.jpeg_sizes = None if source.jpeg_sizes is None else source.jpeg_sizes[ids]
         own = {int(outer): index for index, outer in enumerate(ids)} if source.unreadable else {}
         self.unreadable = {own[key]: error for key, error in source.unreadable.items() if key in own}
         self._ids = ids

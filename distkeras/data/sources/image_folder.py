@@ -29,6 +29,7 @@ class ImageFile:
         path: Relative to the data set's folder, with forward slashes.
         label: Index of its class.
         num_bytes: Length of the file.
+        is_jpeg: Whether it is a JPEG.
         height: In pixels.
         width: In pixels.
     """
@@ -36,6 +37,7 @@ class ImageFile:
     path: str
     label: int
     num_bytes: int
+    is_jpeg: bool
     height: int
     width: int
 
@@ -76,7 +78,7 @@ class ImageFolderSource(Source):
         files, self.unreadable = inspect_files(
             found,
             lambda path, label: _inspect_file(section, path, label),
-            instead=lambda path, label: ImageFile(path, label, 0, 0, 0),
+            instead=lambda path, label: ImageFile(path, label, 0, True, 0, 0),
             max_bad_records=max_bad_records,
         )
         self._files = files
@@ -87,6 +89,8 @@ class ImageFolderSource(Source):
         }
         height, width = sizes.pop() if len(sizes) == 1 else (None, None)
         self.feature_shape = (height, width, section.channels)
+        if all(file.is_jpeg for file in files):
+            self.jpeg_sizes = np.array([(file.height, file.width) for file in files], np.int32)
         self._labels = np.array([file.label for file in files], dtype=np.int64)
         # Eager and on the CPU, so that pipelines capture one tensor rather than embed a copy in each graph.
         with tf.init_scope(), tf.device("CPU:0"):
@@ -127,7 +131,7 @@ def _inspect_file(section: ImageFolderSection, path: str, label: int) -> ImageFi
     # Decoding all files would cost an epoch; those that look odd are few.
     if not header.is_whole or (section.channels == 1 and header.format in ("GIF", "BMP")):
         _try_decoding(section, full_path, header)
-    return ImageFile(path, label, num_bytes, header.height, header.width)
+    return ImageFile(path, label, num_bytes, header.format == "JPEG", header.height, header.width)
 
 
 def _read_header(path: Path) -> tuple[int, ImageHeader]:

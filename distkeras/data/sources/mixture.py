@@ -47,6 +47,8 @@ class MixtureSource(Source):
         self.feature_names = first.feature_names
         self.needs_tensorflow = any(source.needs_tensorflow for source in sources)
         self.has_encoded_images = all(source.has_encoded_images for source in sources)
+        sizes = [source.jpeg_sizes for source in sources if source.jpeg_sizes is not None]
+        self.jpeg_sizes = np.concatenate(sizes) if len(sizes) == len(sources) else None
         self.block_starts = self._blocks()
         # Windows of all parts are at hand at once.
         self.window_blocks = max(1, min(one.window_blocks for one in sources) // len(sources))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from distkeras.data.changes import RandomChanges
 from distkeras.data.images.resizing import NUM_CROP_DRAWS, crop_boxes, resize
 from distkeras.data.pipeline import training_dataset
 from distkeras.data.preparation import prepare, with_mixable_labels
+from distkeras.data.quarantine import Weightless
 from distkeras.data.sources.arrays import ArraySource
-from distkeras.data.sources.base import Source
+from distkeras.data.sources.base import Source, Subset
 from distkeras.data.sources.image_folder import ImageFolderSource
+from distkeras.data.sources.mixture import MixtureSource
 from distkeras.data.training_order import training_order
 from distkeras.errors import ConfigError
 from distkeras.topology import Topology
@@ -121,6 +124,36 @@ def test_only_the_part_that_is_wanted_is_decoded_and_it_is_that_part(folder: Pat
         # Another part would be off by 40.
         assert np.abs(image.numpy().astype(int) - expected.numpy().astype(int)).mean() < 12
         assert label == source.labels()[example_id]
+
+
+@pytest.mark.parametrize("size", [(6, 8), (30, 30)])
+def test_parts_of_jpegs_are_chosen_before_they_are_read(folder: Path, tmp_path: Path, size: tuple[int, int]):
+    for path in folder.rglob("*.jpg"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        (tmp_path / path.parent.name / path.name).hardlink_to(path)
+    image = CROP.model_copy(update={"size": size})
+    jpegs = opened(tmp_path, image)
+    mixed = MixtureSource([jpegs, jpegs], [1.0, 1.0], None)
+    some = Weightless(Subset(mixed, np.arange(mixed.num_examples)[::-3]), [1])
+    changes = RandomChanges(image)
+    ids = np.arange(some.num_examples)
+    draws = tf.constant(np.random.default_rng(0).uniform(size=(len(ids), changes.num_draws)), tf.float32)
+    boxes = changes.boxes(some, tf.constant(ids), draws)
+    unknown = copy(some)
+    unknown.jpeg_sizes = None
+    assert boxes is not None
+    assert changes.boxes(unknown, tf.constant(ids), draws) is None
+    for example_id in ids.tolist():
+        before = changes.read(some, tf.constant(example_id), draws[example_id], boxes[example_id])
+        during = changes.read(unknown, tf.constant(example_id), draws[example_id])
+        for one, other in zip(before, during, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_parts_of_a_folder_with_other_images_are_chosen_as_they_are_read(folder: Path):
+    source = opened(folder, CROP)
+    changes = RandomChanges(CROP)
+    assert changes.boxes(source, tf.constant([0, 1]), tf.zeros((2, changes.num_draws))) is None
 
 
 def test_images_in_memory_are_cropped_in_batches(folder: Path):
