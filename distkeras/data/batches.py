@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from distkeras.data.order import Order
+from distkeras.data.order import Order, each_value
 from distkeras.data.permutation import Int64Array
 from distkeras.errors import DataError
 from distkeras.topology import Topology
@@ -224,6 +224,8 @@ def _sorted_steps(plan: BatchPlan, order: Order, steps: range) -> tuple[Int64Arr
     is_filled = places >= lengths[:, np.newaxis]
     positions = firsts[:, np.newaxis] + np.where(is_filled, 0, places)
     ids, passes = _visits(order, epochs, positions % plan.num_examples)
+    if not is_filled.any() and (passes == passes[:, :1]).all():
+        return np.sort(ids, axis=1), passes
     by_id = np.argsort(np.where(is_filled, np.iinfo(np.int64).max, ids), axis=1, kind="stable")
     return np.take_along_axis(ids, by_id, axis=1), np.take_along_axis(passes, by_id, axis=1)
 
@@ -231,9 +233,9 @@ def _sorted_steps(plan: BatchPlan, order: Order, steps: range) -> tuple[Int64Arr
 def _visits(order: Order, epochs: Int64Array, positions: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Ids and passes at positions, shape (num_rows, num_columns), where each row is of one epoch."""
     ids, passes = np.empty_like(positions), np.empty_like(positions)
-    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1) if len(epochs) else ():
-        visits = order.visits(epoch, positions[epochs == epoch])
-        ids[epochs == epoch], passes[epochs == epoch] = visits.ids, visits.passes
+    for epoch, rows in each_value(epochs):
+        visits = order.visits(epoch, positions[rows])
+        ids[rows], passes[rows] = visits.ids, visits.passes
     return ids, passes
 
 

@@ -7,9 +7,10 @@ workers, so that any number of them sees the same global batches, and a run resu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,15 @@ class Visits:
 
     ids: Int64Array
     passes: Int64Array
+
+
+def each_value(values: Int64Array) -> Iterator[tuple[int, Any]]:
+    """Yields each value once, with an index of where it stands; where all are equal, everywhere costs nothing."""
+    if values.size and (values == values.flat[0]).all():
+        yield int(values.flat[0]), ...
+        return
+    for value in np.unique(values).tolist():
+        yield value, values == value
 
 
 class Order(ABC):
@@ -110,26 +120,27 @@ class ShuffledBlocks(Order):
         self._layout = lru_cache(maxsize=2)(self._new_layout)
 
     def visits(self, epoch: int, positions: Int64Array) -> Visits:
-        blocks, firsts, window_firsts = self._layout(epoch)
+        firsts, offsets, window_firsts = self._layout(epoch)
         shuffled = np.empty_like(positions)
-        windows = np.searchsorted(window_firsts, positions, side="right") - 1
-        for window in np.unique(windows).tolist():
+        # Positions at hand are neighbours: one window, or a few.
+        reach = (positions.min(), positions.max()) if positions.size else ()
+        lowest, highest = np.searchsorted(window_firsts, reach, side="right") - 1 if reach else (0, -1)
+        for window in range(lowest, highest + 1):
             first, end = window_firsts[window], window_firsts[window + 1]
+            inside = ... if lowest == highest else (positions >= first) & (positions < end)
             key = order_key(f"{self._fingerprint}/window {window}", self._seed, epoch)
-            inside = windows == window
             shuffled[inside] = first + permute(positions[inside] - first, int(end - first), key)
-        places = np.searchsorted(firsts, shuffled, side="right") - 1
-        ids = self._starts[blocks[places]] + shuffled - firsts[places]
+        ids = shuffled + offsets[np.searchsorted(firsts, shuffled, side="right") - 1]
         return Visits(ids, np.full_like(positions, epoch))
 
     def _new_layout(self, epoch: int) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """The blocks in this epoch's order, the first position of each, and of each window with the end after them."""
+        """Of this epoch's order: each block's first position, what makes its positions ids, and the windows' borders."""
         num_blocks = len(self._starts)
         key = order_key(f"{self._fingerprint}/blocks", self._seed, epoch)
         blocks = permute(np.arange(num_blocks), num_blocks, key)
         ends = np.cumsum(self._lengths[blocks])
         firsts = ends - self._lengths[blocks]
-        return blocks, firsts, np.append(firsts[:: self._window_blocks], ends[-1])
+        return firsts, self._starts[blocks] - firsts, np.append(firsts[:: self._window_blocks], ends[-1])
 
 
 @dataclass(frozen=True)
@@ -201,6 +212,6 @@ class Mixed(Order):
         """Goes on where the epoch before stopped, and begins anew at the part's end."""
         rounds, positions = np.divmod(epoch * share.num_positions + places, share.order.num_examples)
         ids = np.empty_like(places)
-        for one in np.unique(rounds).tolist():
-            ids[rounds == one] = share.order.visits(one, positions[rounds == one]).ids
+        for one, chosen in each_value(rounds):
+            ids[chosen] = share.order.visits(one, positions[chosen]).ids
         return share.ids[ids], rounds

@@ -21,6 +21,8 @@ UInt64Array = npt.NDArray[np.uint64]
 # Each round changes one half. Eight look random where a half has many values; of as few as five or six
 # examples all orders come equally often only from sixteen on (chi-square over 20,000 orders).
 NUM_ROUNDS = 16
+NUM_ROUNDS_OF_MANY = 8
+MANY_EXAMPLES = 2**16
 MAX_EXAMPLES = 2**62
 
 _MASK = 2**64 - 1
@@ -74,7 +76,7 @@ def permute(positions: npt.ArrayLike, num_examples: int, key: int) -> Int64Array
         )
     num_left = isqrt(num_examples - 1) + 1
     halves = (num_left, -(-num_examples // num_left))
-    keys = _round_keys(key)
+    keys = _round_keys(key, NUM_ROUNDS if num_examples < MANY_EXAMPLES else NUM_ROUNDS_OF_MANY)
     ids = _feistel(places.ravel().astype(np.uint64), halves, keys)
     outside = np.flatnonzero(ids >= num_examples)
     while outside.size:
@@ -144,6 +146,6 @@ def _mix(words: UInt64Array) -> UInt64Array:
     return words
 
 
-def _round_keys(key: int) -> list[np.uint64]:
-    states = np.arange(1, NUM_ROUNDS + 1, dtype=np.uint64) * np.uint64(_GOLDEN_GAMMA)
+def _round_keys(key: int, num_rounds: int) -> list[np.uint64]:
+    states = np.arange(1, num_rounds + 1, dtype=np.uint64) * np.uint64(_GOLDEN_GAMMA)
     return list(_mix(states + np.uint64(key & _MASK)))

@@ -30,15 +30,15 @@ import numpy as np
 from distkeras.data.batches import BatchPlan, batch_ids
 from distkeras.data.changes import RandomChanges
 from distkeras.data.lazy_tensorflow import tf
-from distkeras.data.order import ById, Order
+from distkeras.data.order import ById, Order, each_value
 from distkeras.data.permutation import order_key, uniforms
 from distkeras.data.sources.base import Source
 from distkeras.errors import DataError
 from distkeras.topology import Topology
 
 # Blocks are so large that Python's share of a small batch is some microseconds, and so small that the blocks
-# in flight take little memory: 1 MiB of float32. A step of large images is a block of its own.
-BLOCK_VALUES = 2**18
+# in flight take little memory: 4 MiB of float32. A step of large images is a block of its own.
+BLOCK_VALUES = 2**20
 MAX_STEPS_PER_BLOCK = 64
 # As how many numbers a text counts.
 TEXT_VALUES = 512
@@ -181,9 +181,8 @@ class _Reading:
             # (TensorFlow 2.21: Dataset.range(1000).map(lambda _: tf.zeros([64, 0])).unbatch() crashes).
             return block.ids, block.lengths
         draws = np.empty((*block.ids.shape, num_draws), np.float32)
-        for one in np.unique(block.passes).tolist():
+        for one, chosen in each_value(block.passes):
             key = order_key(f"augmentation/{self.source.fingerprint}", self.seed, one)
-            chosen = block.passes == one
             draws[chosen] = uniforms(key, block.ids[chosen], num_draws)
         return block.ids, block.lengths, draws
 
