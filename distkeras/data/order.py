@@ -134,7 +134,7 @@ class ShuffledBlocks(Order):
         return Visits(ids, np.full_like(positions, epoch))
 
     def _new_layout(self, epoch: int) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """Of this epoch's order: each block's first position, what makes its positions ids, and the windows' borders."""
+        """This epoch's blocks: first positions, what makes positions ids of them, and the borders of the windows."""
         num_blocks = len(self._starts)
         key = order_key(f"{self._fingerprint}/blocks", self._seed, epoch)
         blocks = permute(np.arange(num_blocks), num_blocks, key)
