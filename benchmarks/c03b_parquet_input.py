@@ -121,7 +121,7 @@ BENCHMARK = Benchmark(
     ratios={
         "ratio": Ratio("distkeras", "generator"),
         "ratio_in_memory": Ratio("distkeras_in_memory", "generator"),
-        "bound_ratio": Ratio("distkeras", "pyarrow_scan"),
+        "bound_ratio": Ratio("distkeras", "pyarrow_scan", target=0.7),
     },
     settings={"rows": NUM_ROWS, "row_group": ROW_GROUP, "columns": NUM_COLUMNS, "config": CONFIG},
     packages=("pyarrow",),

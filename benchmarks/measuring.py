@@ -46,8 +46,6 @@ def throughput(
     """Takes batches as fast as they come, and returns `examples_per_second` and `cpu_seconds_per_1000` examples.
 
     What was made ahead during the warm-up is had for nothing, and as much is made ahead for nobody at the end.
-    An iterator of TensorFlow is driven from inside a graph, as training drives it: asked for each batch from Python, it
-    takes some tenths of a millisecond more for each.
 
     Args:
         batches: Endless, or at least as long as both numbers together.
@@ -55,7 +53,7 @@ def throughput(
         num_measured: Batches that are timed.
         batch_size: Examples of a batch.
     """
-    take = _taker(batches)
+    take = taker(batches)
     take(num_warm_up)
     watch = Stopwatch()
     take(num_measured)
@@ -64,8 +62,12 @@ def throughput(
     return {"examples_per_second": examples / wall, "cpu_seconds_per_1000": 1000 * cpu / examples}
 
 
-def _taker(batches: Iterator[Any]) -> Callable[[int], None]:
-    """Returns what takes a number of batches from an iterator and drops them."""
+def taker(batches: Iterator[Any]) -> Callable[[int], None]:
+    """Returns what takes a number of batches from an iterator and drops them.
+
+    An iterator of TensorFlow is driven from inside a graph, as training drives it: asked for each batch from Python, it
+    takes some tenths of a millisecond more for each.
+    """
 
     def take(num_batches: int) -> None:
         for _ in range(num_batches):
@@ -75,13 +77,14 @@ def _taker(batches: Iterator[Any]) -> Callable[[int], None]:
         return take
     import tensorflow as tf
 
+    # An argument, and not captured: a graph would keep the iterator until the interpreter ends, and an iterator that
+    # calls Python cannot end then.
     @tf.function
-    def take_in_graph(num_batches: tf.Tensor) -> None:
+    def take_in_graph(iterator: Any, num_batches: tf.Tensor) -> None:
         for _ in tf.range(num_batches):
-            # What is never used would not be asked for.
-            tf.debugging.assert_greater_equal(tf.size(tf.nest.flatten(next(batches))[0]), 0)
+            next(iterator)
 
-    return lambda num_batches: take_in_graph(tf.constant(num_batches))
+    return lambda num_batches: take_in_graph(batches, tf.constant(num_batches))
 
 
 def _tree_cpu_seconds() -> float:

@@ -134,6 +134,8 @@ class ImageSection(Section):
     """Training only: further random changes, in this order, after cropping and mirroring."""
     augment_on: Literal["input", "device"] = "input"
     """Where random changes are computed: among the input on the CPU, or on the device that trains."""
+    white: float = Field(default=255.0, gt=0)
+    """The pixel value of white, for changes of colour; 1.0 where floating point images were scaled already."""
 
 
 class TextSection(Section):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distkeras.config.sections import InputSection
-from distkeras.config.transform_sections import ColorJitter, CutMix, ImageSection, MixUp
+from distkeras.config.transform_sections import ColorJitter, CutMix, ImageSection, MixUp, RandAugment
 from distkeras.data.changes import RandomChanges
 from distkeras.data.prepared import OneHot, Preprocessed, Resized, is_image
 from distkeras.data.preprocessing import KINDS, Kind
@@ -18,6 +18,9 @@ from distkeras.data.sources.base import Source, Subset
 from distkeras.errors import ConfigError, DataError
 
 State = Mapping[str, Any]
+
+# Examples that are looked at for what pixel values mean.
+NUM_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,21 @@ def with_mixable_labels(source: Source, image: ImageSection, num_classes: int) -
     return OneHot(source, num_classes) if mixes_labels(image) else source
 
 
+def _check_white(image: ImageSection, source: Source) -> None:
+    """Refuses changes of colour by 51 levels of 255 to pixels between 0 and 1."""
+    changes_colours = any(isinstance(change, ColorJitter | RandAugment) for change in image.augment)
+    if not changes_colours or not is_image(source.feature_shape) or source.is_stream:
+        return
+    pixels, *_ = source.read_arrays(np.arange(min(NUM_SAMPLES, source.num_examples)))
+    if pixels.max() <= 1 < image.white:
+        raise ConfigError(
+            f"The images' pixels lie between 0 and 1, and white is {image.white:g}: colours would be lost.",
+            place="data.image.white",
+            received=image.white,
+            remedy="set data.image.white: 1.0",
+        )
+
+
 def _needs_colours(image: ImageSection) -> bool:
     jitters = [change for change in image.augment if isinstance(change, ColorJitter)]
     return any(jitter.saturation > 0 or jitter.hue > 0 for jitter in jitters)
@@ -167,6 +185,7 @@ def _refuse_what_does_not_fit(input: InputSection, source: Source, learnt: Colle
             received=source.feature_shape,
             remedy="set saturation and hue of color_jitter to 0",
         )
+    _check_white(input.image, source)
     if source.feature_dtype == "string" or (
         isinstance(source.feature_dtype, Mapping) and "string" in source.feature_dtype.values()
     ):

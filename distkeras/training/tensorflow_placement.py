@@ -70,6 +70,8 @@ class TensorFlowPlacement(Placement):
     def build(
         self, build_model: Callable[[], keras.Model], settings: RunSettings, data: TrainingData
     ) -> keras.Model:
+        # Once more: what opened the data may have drawn numbers, and weights begin with the seed alone.
+        keras.utils.set_random_seed(settings.seed)
         previous = keras.config.dtype_policy()
         keras.config.set_dtype_policy(settings.training.precision)
         try:

@@ -101,9 +101,7 @@ class Augmentation:
         return images, labels
 
 
-def augmentation_from(
-    section: ImageSection, *, num_classes: int | None = None, largest: float = 255.0
-) -> Augmentation:
+def augmentation_from(section: ImageSection, *, num_classes: int | None = None) -> Augmentation:
     """Returns the random changes that a config asks for: crop, mirror, then `augment` in its order.
 
     Affine changes that follow each other are made in one pass.
@@ -111,7 +109,6 @@ def augmentation_from(
     Args:
         section: What happens to images.
         num_classes: Of labels that are classes; None: labels are something else.
-        largest: The pixel value of white; it matters to floating point images only.
 
     Raises:
         ConfigError: If labels are to be mixed that are no classes.
@@ -119,7 +116,7 @@ def augmentation_from(
     axes = {"none": (), "vertical": (1,), "horizontal": (2,), "both": (1, 2)}[section.random_flip]
     changes: list[ImageChange | Mixing] = [RandomCrop(section.random_crop)] if section.random_crop else []
     changes += [RandomFlip(axis) for axis in axes]
-    asked = [_change_from(change, num_classes, largest) for change in section.augment]
+    asked = [_change_from(change, num_classes, section.white) for change in section.augment]
     for change in asked:
         # Neighbours that are affine become one change.
         if isinstance(change, AffineChange):

@@ -154,7 +154,7 @@ def _inspect_sounds(section: AudioFolderSource) -> Inspection:
     from distkeras.data.sources.audio_folder import read_header
 
     def look(path: Path) -> tuple[float, int, int, int]:
-        _, header = read_header(path)
+        _, header = read_header(str(path))
         frame_bytes = header.num_channels * header.sample_bits // 8
         if not frame_bytes or not header.sample_rate:
             raise ValueError("its header says that it has no samples")
@@ -206,7 +206,7 @@ def _look_at(
 ) -> _Files[Facts]:
     """Looks at each file of a folder, in threads."""
     class_names = find_classes(folder, content)
-    found, _ = find_files(folder, class_names, suffixes, content)
+    found = find_files(folder, class_names, suffixes, content)
 
     def look_at_one(file: tuple[str, int]) -> tuple[tuple[str, int, Facts] | BadRecord, int]:
         path, label = file
@@ -222,7 +222,7 @@ def _look_at(
             return BadRecord(path, "parse", str(error)), num_bytes
 
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        outcomes = list(pool.map(look_at_one, found))
+        outcomes = list(pool.map(look_at_one, zip(found.paths, found.labels.tolist(), strict=True)))
     return _Files(
         folder,
         class_names,

@@ -13,6 +13,9 @@ from typing import BinaryIO, Literal
 
 ImageFormat = Literal["JPEG", "PNG", "GIF", "BMP"]
 
+# Mostly the size stands among these; to read more would cost more than all the rest.
+FIRST_BYTES = 1024
+
 # How a whole file ends: one that does not was cut off, or carries something after the image.
 _ENDINGS: dict[ImageFormat, bytes] = {
     "JPEG": b"\xff\xd9",
@@ -35,12 +38,14 @@ class ImageHeader:
         height: In pixels.
         width: In pixels.
         is_whole: Whether the file ends as its format says it must; one cut off may do so by chance.
+        num_bytes: Length of the file.
     """
 
     format: ImageFormat
     height: int
     width: int
     is_whole: bool
+    num_bytes: int
 
 
 def read_image_header(stream: BinaryIO) -> ImageHeader | None:
@@ -48,15 +53,15 @@ def read_image_header(stream: BinaryIO) -> ImageHeader | None:
 
     Args:
         stream: Seekable, at its start. A stream rather than the first bytes: in a JPEG the size comes after
-            metadata of any length.
+            metadata of any length. It needs no buffer.
 
     Returns:
         The header, or None where there is no whole header of a JPEG, PNG, GIF or BMP image.
     """
-    start = stream.read(32)
+    start = stream.read(FIRST_BYTES)
     try:
         if start.startswith(b"\xff\xd8\xff"):
-            return _header("JPEG", _jpeg_size(stream), stream)
+            return _header("JPEG", _jpeg_size(start, stream), stream)
         if start.startswith(b"\x89PNG\r\n\x1a\n") and start[12:16] == b"IHDR":
             width, height = struct.unpack_from(">II", start, 16)
             return _header("PNG", (height, width), stream)
@@ -81,33 +86,35 @@ def _header(
     num_bytes = stream.seek(0, os.SEEK_END)
     ending = _ENDINGS.get(image_format, b"")
     stream.seek(max(0, num_bytes - len(ending)))
-    is_whole = stream.read().endswith(ending) and num_bytes >= declared_bytes
-    return ImageHeader(image_format, size[0], size[1], is_whole)
+    is_whole = stream.read(len(ending)) == ending and num_bytes >= declared_bytes
+    return ImageHeader(image_format, size[0], size[1], is_whole, num_bytes)
 
 
-def _jpeg_size(stream: BinaryIO) -> tuple[int, int] | None:
+def _jpeg_size(start: bytes, stream: BinaryIO) -> tuple[int, int] | None:
     """Walks the segments up to the frame header."""
-    stream.seek(2)
-    while True:
-        marker = _next_jpeg_marker(stream)
-        if marker is None or marker in _JPEG_SCAN_OR_END:
+
+    def read(place: int, count: int) -> bytes:
+        if place + count <= len(start):
+            return start[place : place + count]
+        stream.seek(place)
+        return stream.read(count)
+
+    place = 2
+    while read(place, 1) == b"\xff":
+        place += 1
+        while (marker := read(place, 1)) == b"\xff":  # Any number of fill bytes may come before a marker.
+            place += 1
+        place += 1
+        if not marker or marker[0] in _JPEG_SCAN_OR_END:
             return None
-        if marker in _JPEG_PARAMETERLESS:
+        if marker[0] in _JPEG_PARAMETERLESS:
             continue
-        (length,) = struct.unpack(">H", stream.read(2))
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">xHH", stream.read(5))
+        (length,) = struct.unpack(">H", read(place, 2))
+        if marker[0] in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", read(place + 3, 4))
             return height, width
-        stream.seek(length - 2, os.SEEK_CUR)
-
-
-def _next_jpeg_marker(stream: BinaryIO) -> int | None:
-    if stream.read(1) != b"\xff":
-        return None
-    marker = stream.read(1)
-    while marker == b"\xff":  # Any number of fill bytes may come before a marker.
-        marker = stream.read(1)
-    return marker[0] if marker else None
+        place += length
+    return None
 
 
 def _bmp_size(start: bytes) -> tuple[int, int]:

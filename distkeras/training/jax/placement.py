@@ -107,6 +107,8 @@ class JaxPlacement(Placement):
     def build(
         self, build_model: Callable[[], keras.Model], settings: RunSettings, data: TrainingData
     ) -> keras.Model:
+        # Once more: what opened the data may have drawn numbers, and weights begin with the seed alone.
+        seed_process(settings.seed)
         previous = keras.config.dtype_policy()
         keras.distribution.set_distribution(None)
         keras.config.set_dtype_policy(settings.training.precision)

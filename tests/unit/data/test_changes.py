@@ -174,6 +174,22 @@ def test_nothing_is_drawn_where_nothing_changes():
     assert changes.apply(ArraySource(np.ones((1, 1)), np.ones(1)), (1, 2)) == (1, 2)
 
 
+def test_colours_of_floats_need_the_value_of_white():
+    pixels = np.random.default_rng(0).random((4, 6, 6, 3), np.float32)
+    source = ArraySource(pixels, np.zeros(4, np.int64))
+    image = ImageSection.model_validate(
+        {"augment": [{"kind": "color_jitter", "brightness": 0.2}]}, strict=False
+    )
+    with pytest.raises(ConfigError, match="between 0 and 1, and white is 255") as caught:
+        prepare(InputSection(image=image), source)
+    assert caught.value.remedy == "set data.image.white: 1.0"
+    small = image.model_copy(update={"white": 1.0})
+    changes = prepare(InputSection(image=small), source).changes(2)
+    draws = tf.constant(np.random.default_rng(1).random((4, changes.num_draws)), tf.float32)
+    changed, _ = changes.apply(source, (tf.constant(pixels), tf.zeros(4)), draws)
+    assert 0.02 < np.abs(changed.numpy() - pixels).mean() < 0.2
+
+
 @pytest.mark.parametrize("name", ["saturation", "hue"])
 def test_grey_images_have_no_colours_to_change(name: str):
     source = ArraySource(np.zeros((4, 6, 6, 1), np.uint8), np.zeros(4, np.int64))

@@ -52,6 +52,7 @@ def draws(num: int, batch: int = 9) -> np.ndarray:
 def test_a_config_becomes_changes_in_its_order():
     augmentation = augmentation_from(
         section(
+            white=1.0,
             random_crop=4,
             random_flip="both",
             augment=[
@@ -66,7 +67,6 @@ def test_a_config_becomes_changes_in_its_order():
             ],
         ),
         num_classes=10,
-        largest=1.0,
     )
     assert augmentation.changes == (
         RandomCrop(4),
