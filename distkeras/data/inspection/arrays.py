@@ -6,7 +6,7 @@ import numpy as np
 
 from distkeras.config.source_sections import ArraysSource
 from distkeras.data.inspection.opened import class_balance, label_column
-from distkeras.data.inspection.pictures import thumbnail_of_array
+from distkeras.data.inspection.pictures import thumbnails_of_arrays
 from distkeras.data.inspection.result import Column, Inspection, Sample
 from distkeras.data.inspection.statistics import measured
 from distkeras.data.recognition import read_arrays
@@ -64,12 +64,11 @@ def _looked_at(array: np.ndarray) -> np.ndarray:
 
 def _samples(section: ArraysSource, features: np.ndarray, label: np.ndarray | None) -> list[Sample]:
     ids = np.unique(np.linspace(0, len(features) - 1, NUM_SAMPLES).astype(np.int64)).tolist()
+    rows = [np.asarray(features[row]) for row in ids]
     samples: list[Sample] = []
-    for row in ids:
+    for row, values, picture in zip(ids, rows, thumbnails_of_arrays(rows), strict=True):
         is_known = label is not None and label.ndim == 1 and label.dtype.kind in "iu" and row < len(label)
         class_name = str(label[row]) if label is not None and is_known else None
-        values = np.asarray(features[row])
-        picture = thumbnail_of_array(values) if values.dtype.kind in "biuf" else None
         text = None if picture else np.array2string(values, precision=4, threshold=20)
         samples.append(Sample(f"{section.path.name} record {row}", class_name, picture, text))
     return sorted(samples, key=lambda sample: sample.class_name or "")

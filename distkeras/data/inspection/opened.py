@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distkeras.data.inspection.pictures import thumbnail_of_array
+from distkeras.data.inspection.pictures import thumbnails_of_arrays
 from distkeras.data.inspection.result import Column, Counts, Inspection, Sample
 from distkeras.data.inspection.statistics import frequent_words, measured
 from distkeras.data.sources.base import Source
@@ -100,13 +100,13 @@ def _feature(source: Source, name: str, values: Any) -> Column:
 
 def _samples(source: Source, ids: np.ndarray, values: Any, labels: np.ndarray) -> list[Sample]:
     names = source.class_names
+    places = np.unique(np.linspace(0, len(ids) - 1, NUM_SAMPLES).astype(np.int64)).tolist()
+    pictures = thumbnails_of_arrays([np.asarray(values[place]) for place in places])
     samples: list[Sample] = []
-    for place in np.unique(np.linspace(0, len(ids) - 1, NUM_SAMPLES).astype(np.int64)).tolist():
+    for place, picture in zip(places, pictures, strict=True):
         label = labels[ids[place]]
         is_class = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
         class_name = (names[label] if names else str(label)) if is_class else None
-        value = np.asarray(values[place])
-        picture = thumbnail_of_array(value) if value.dtype.kind in "biuf" else None
         text = None if picture else _text(values[place])[:SAMPLE_CHARACTERS]
         samples.append(Sample(source.locate(int(ids[place])), class_name, picture, text))
     return sorted(samples, key=lambda sample: sample.class_name or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,33 @@ def thumbnail_of_file(path: Path) -> bytes | None:
         return None
 
 
-def thumbnail_of_array(pixels: np.ndarray) -> bytes | None:
-    """Returns a small JPEG of an image in memory; None: it is no image, or Pillow is missing.
+def thumbnails_of_arrays(images: Sequence[np.ndarray]) -> list[bytes | None]:
+    """Returns a small JPEG of each image in memory; None: it is no image, or Pillow is missing.
+
+    The smallest number in any of them is black, and the largest one white: pixels may go up to 255, to 16 or to 1.
 
     Args:
-        pixels: Shape (height, width, channels) with 1 or 3 channels; integers up to 255, or floats of any range,
-            which are stretched from black to white.
+        images: Each of shape (height, width, channels) with 1 or 3 channels, of any real type.
     """
-    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or find_spec("PIL") is None:
-        return None
+    shown = [pixels for pixels in images if _is_picture(pixels)]
+    if not shown or find_spec("PIL") is None:
+        return [None] * len(images)
     from PIL import Image
 
-    if pixels.dtype != np.uint8:
-        low, high = float(pixels.min()), float(pixels.max())
-        pixels = (255 * (pixels.astype(np.float64) - low) / ((high - low) or 1.0)).astype(np.uint8)
-    return _encoded(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+    finite = np.concatenate([pixels[np.isfinite(pixels)].astype(np.float64) for pixels in shown])
+    black, white = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+
+    def thumbnail(pixels: np.ndarray) -> bytes:
+        # `fmin` and `fmax` make black of what is no number.
+        shares = np.fmax(np.fmin((pixels.astype(np.float64) - black) / ((white - black) or 1.0), 1), 0)
+        levels = (255 * shares).round().astype(np.uint8)
+        return _encoded(Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels))
+
+    return [thumbnail(pixels) if _is_picture(pixels) else None for pixels in images]
+
+
+def _is_picture(pixels: np.ndarray) -> bool:
+    return pixels.dtype.kind in "biuf" and pixels.ndim == 3 and pixels.shape[-1] in (1, 3) and pixels.size > 0
 
 
 def _encoded(image: Any) -> bytes:

@@ -20,7 +20,7 @@ from distkeras.cli.inspection_text import inspection_lines
 from distkeras.config.sections import DataSection
 from distkeras.data.inspection import inspect_section, section_for
 from distkeras.data.inspection.page import render
-from distkeras.data.inspection.pictures import thumbnail_of_array
+from distkeras.data.inspection.pictures import thumbnails_of_arrays
 from distkeras.data.inspection.statistics import distribution, frequent, frequent_words
 from distkeras.errors import ConfigError, DataError
 
@@ -369,13 +369,15 @@ class TestStatistics:
         assert frequent_words(["It's late, it's LATE.", "don't"])[:2] == [("it's", 2), ("late", 2)]
 
     def test_thumbnails_of_arrays(self):
-        assert thumbnail_of_array(np.zeros((4, 4, 2), np.uint8)) is None
-        assert thumbnail_of_array(np.zeros((4, 4))) is None
-        stretched = np.asarray(
-            Image.open(io.BytesIO(thumbnail_of_array(np.linspace(-1, 1, 48).reshape(4, 4, 3))))
-        )
-        assert stretched.min() < 30
-        assert stretched.max() > 225
+        assert thumbnails_of_arrays([np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4))]) == [None, None]
+        dark = np.linspace(0, 4, 48).reshape(4, 4, 3).astype(np.uint8)
+        strange = np.array([np.nan, np.inf, -np.inf, 16] * 12, np.float32).reshape(4, 4, 3)
+        pictures = [
+            np.asarray(Image.open(io.BytesIO(picture))) for picture in thumbnails_of_arrays([dark, strange])
+        ]
+        # Numbers from 0 to 16, from black to white: what goes up to 4 is dark.
+        assert [pictures[0].min() < 30, 30 < pictures[0].max() < 100] == [True, True]
+        assert pictures[1].max() > 180
 
 
 class Page(HTMLParser):
