@@ -9,6 +9,7 @@ half, with changed brightness, contrast and saturation; batches of 64, examples 
 Images a second, and CPU-seconds per 1000 images, of which a busy machine changes less. Fresh processes, interleaved:
 
 - distkeras: its input layer, as a run reads a config;
+- distkeras_without_colour: the same without brightness, contrast and saturation;
 - keras_layers: `keras.utils.image_dataset_from_directory` and Keras's random layers in `map`, as Keras's documentation
   shows it. They crop without resizing and leave the saturation alone, which is less work than the others do;
 - torch: a `DataLoader` with two worker processes; torchvision's transforms, or the same by Pillow where torchvision
@@ -20,6 +21,7 @@ Images a second, and CPU-seconds per 1000 images, of which a busy machine change
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -52,6 +54,7 @@ data:
 model: {{builder: cnn}}
 training: {{global_batch_size: {BATCH}}}
 """
+WITHOUT_COLOUR = re.sub(" *augment:.*\n", "", CONFIG)
 
 
 def measure(batches_of: Any) -> Figures:
@@ -59,8 +62,8 @@ def measure(batches_of: Any) -> Figures:
     return throughput(batches_of(), num_warm_up=NUM_WARM_UP, num_measured=NUM_MEASURED, batch_size=BATCH)
 
 
-def distkeras_batches() -> Iterator[Any]:
-    return iter(training_dataset(CONFIG.replace("{path}", str(folder_of_photographs()))))
+def distkeras_batches(config: str = CONFIG) -> Iterator[Any]:
+    return iter(training_dataset(config.replace("{path}", str(folder_of_photographs()))))
 
 
 def keras_batches() -> Iterator[Any]:
@@ -192,6 +195,7 @@ BENCHMARK = Benchmark(
     unit="images a second",
     modes={
         "distkeras": Mode(partial(measure, distkeras_batches)),
+        "distkeras_without_colour": Mode(partial(measure, partial(distkeras_batches, WITHOUT_COLOUR))),
         "keras_layers": Mode(partial(measure, keras_batches)),
         "torch": Mode(partial(measure, torch_batches), needs=("torch",)),
         "grain": Mode(partial(measure, grain_batches), needs=("grain",)),
@@ -205,6 +209,7 @@ BENCHMARK = Benchmark(
         "ratio_to_torch": Ratio("distkeras", "torch"),
         "ratio_to_grain": Ratio("distkeras", "grain"),
         "bound_ratio": Ratio("distkeras", "decode_only", target=1.0),
+        "bound_ratio_without_colour": Ratio("distkeras_without_colour", "decode_only"),
         "cpu_ratio_to_bound": Ratio("distkeras", "decode_only", better="less", figure="cpu_seconds_per_1000"),
     },
     settings={"data": DESCRIPTION, "config": CONFIG, "worker_processes": NUM_WORKERS},

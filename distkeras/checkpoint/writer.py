@@ -54,8 +54,14 @@ class BackgroundWriter:
         thread = threading.Thread(
             target=self._commit, args=(step, files, metadata, ended), name="checkpoint-writer", daemon=True
         )
-        thread.start()
+        # Before it starts: Ctrl-C may come while `start` waits for the thread, which then commits already.
         self._thread, self._ended = thread, ended
+        try:
+            thread.start()
+        except BaseException:
+            if thread.ident is None:  # it never ran
+                self._thread = None
+            raise
 
     def raise_pending(self) -> None:
         """Raises the error of a commit that has failed; does not wait. Cheap enough for every step.
