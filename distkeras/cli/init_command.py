@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +13,7 @@ from typing import Annotated
 import typer
 
 from distkeras.cli.console import exit_on_error, print_json, print_line, stdout
+from distkeras.cli.counting import announced
 from distkeras.cli.options import DebugOption, JsonOption
 from distkeras.errors import ConfigError
 
@@ -18,8 +22,11 @@ class TaskName(StrEnum):
     """What a model can be for."""
 
     image_classification = "image_classification"
+    text_classification = "text_classification"
+    audio_classification = "audio_classification"
     tabular_classification = "tabular_classification"
     tabular_regression = "tabular_regression"
+    time_series_forecasting = "time_series_forecasting"
 
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Where the config is written.")]
@@ -35,7 +42,7 @@ DataOption = Annotated[
 ]
 LabelOption = Annotated[
     str | None,
-    typer.Option("--label", metavar="COLUMN", help="The column to predict; default: the table's last."),
+    typer.Option("--label", metavar="COLUMN", help="The column to predict; default: `label`, or the last."),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a config that is there.")]
 
@@ -54,7 +61,8 @@ def init(
         from distkeras.cli.starter import starter_config
         from distkeras.observability.environment import this_program
 
-        starter = starter_config(data, task and task.value, label)
+        with _reading(data):
+            starter = starter_config(data, task and task.value, label)
         path = folder / f"{starter.name}.yaml"
         _write(path, starter.text, force)
         command = shlex.join([*this_program(), "train", "--config", str(path)])
@@ -62,6 +70,24 @@ def init(
             print_json({"config": path, "next": command})
         else:
             print_line(f"{path} was written\nnext: {command}", stdout())
+
+
+@contextmanager
+def _reading(data: Path | None) -> Generator[None]:
+    """Says what is read, and keeps away what TensorFlow prints meanwhile: it reads sounds and records."""
+    if data is None:
+        yield
+        return
+    from distkeras.observability.console import owned_console
+    from distkeras.observability.logs import rank_log
+    from distkeras.observability.progress import Progress
+
+    with tempfile.TemporaryDirectory(prefix="distkeras-") as folder:
+        log = Path(folder, "init.log")
+        with rank_log(log, 0), owned_console(log) as console:
+            progress = Progress(console.stderr)
+            with progress, announced(progress, f"reading {data}"):
+                yield
 
 
 def _write(path: Path, text: str, force: bool) -> None:

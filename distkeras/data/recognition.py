@@ -3,34 +3,67 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Literal
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from distkeras.errors import DataError
 
-Kind = Literal["arrays", "image_folder", "csv", "parquet", "tfds"]
+if TYPE_CHECKING:
+    from distkeras.data.inspection.result import Column, Inspection
+
+Kind = Literal[
+    "arrays",
+    "array_record",
+    "audio_folder",
+    "csv",
+    "excel",
+    "image_folder",
+    "jsonl",
+    "parquet",
+    "text_folder",
+    "tfds",
+    "tfrecord",
+]
 TaskKind = Literal["image_classification", "tabular_classification", "tabular_regression"]
 
 # Whole numbers with more values than this are more likely a quantity than the names of classes.
 MOST_CLASSES = 20
-_BY_SUFFIX: dict[str, Kind] = {
+# Of a folder so many sub-folders are looked at, and so many files of each.
+MOST_FOLDERS = 100
+MOST_FILES = 100
+# What the source of a folder reads are the files beside each other in it,
+_BESIDE: dict[str, Kind] = {".jsonl": "jsonl", ".npy": "arrays", ".parquet": "parquet"}
+# or those in a sub-folder for each class.
+_IN_CLASSES: dict[str, Kind] = {
+    **dict.fromkeys((".bmp", ".gif", ".jpeg", ".jpg", ".png"), "image_folder"),
+    ".txt": "text_folder",
+    ".wav": "audio_folder",
+}
+_ALONE: dict[str, Kind] = {
     ".csv": "csv",
-    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
     ".npz": "arrays",
     ".parquet": "parquet",
-    **dict.fromkeys((".bmp", ".gif", ".jpeg", ".jpg", ".png"), "image_folder"),
+    ".tsv": "csv",
+    ".xlsx": "excel",
+    **_IN_CLASSES,
 }
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+_RECORDS: tuple[Kind, ...] = ("tfrecord", "array_record")
 _REMEDY = (
-    "Give a .csv, .parquet or .npz file, a folder of images, .npy or .parquet files, or a TFDS directory."
+    "Give a .csv, .xlsx, .parquet, .jsonl, .npz, .tfrecord or .array_record file, a folder of .parquet, .jsonl, .npy "
+    "or record files, a folder with a sub-folder of images, .txt or .wav files for each class, or a TFDS directory."
 )
 
 
@@ -40,17 +73,19 @@ class Columns:
 
     Attributes:
         label: The column to predict.
-        features: Numeric columns, without the label.
-        left_out: Columns that are neither.
-        delimiter: Between two fields of a CSV file; a comma for Parquet.
         task: What kind of problem the label makes it.
+        features: The columns to predict it from, in the table's order.
+        categories: Those of them that are text, or true and false in words.
+        gaps: Those of them that are numbers with empty cells.
+        left_out: The other columns, with the reason.
     """
 
     label: str
-    features: tuple[str, ...]
-    left_out: tuple[str, ...]
-    delimiter: str
     task: TaskKind
+    features: tuple[str, ...]
+    categories: tuple[str, ...]
+    gaps: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +107,7 @@ def recognise(path: Path) -> Kind:
     """Returns the kind of source that a file or folder is, by its name and by what lies in the folder.
 
     Raises:
-        DataError: If there is nothing, or nothing that any source reads.
+        DataError: If there is nothing, nothing that any source reads, or files of several kinds.
     """
     if not path.exists():
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -83,42 +118,103 @@ def recognise(path: Path) -> Kind:
             remedy=f"did you mean {path.parent / close[0]}?" if close else "check the path",
         )
     if path.is_dir():
-        return _recognise_folder(path)
-    if path.suffix.lower() not in _BY_SUFFIX:
+        return "tfds" if (path / "dataset_info.json").is_file() else _recognise_folder(path)
+    kind = _record_kind(path.name) or _ALONE.get(path.suffix.lower())
+    if kind is None:
         raise DataError("No source reads files of this kind.", place=str(path), remedy=_REMEDY)
-    return _BY_SUFFIX[path.suffix.lower()]
+    return kind
 
 
-def inspect_columns(path: Path, label: str | None = None) -> Columns:
-    """Returns the columns of a CSV or Parquet table as a config would name them.
-
-    Args:
-        path: A CSV file, a Parquet file, or a folder of Parquet files.
-        label: The column to predict; None: the last one.
+def judge_columns(table: Inspection) -> Columns:
+    """Returns what a config would say of a table's columns; its label is the one that was inspected as such.
 
     Raises:
-        DataError: If the table cannot be read, has no such column, or no numeric one beside it.
+        DataError: If the table has no rows, an empty label, or no column to learn from.
     """
-    table, delimiter = _read_table(path)
-    names = table.column_names
-    label = label or names[-1]
-    if label not in names:
-        close = get_close_matches(label, names, n=1)
+    [label] = [column for column in table.columns if column.role == "label"]
+    others = [column for column in table.columns if column.role != "label"]
+    if not table.num_examples:
         raise DataError(
-            f"There is no column {label!r}.",
-            place=str(path),
-            remedy=f"did you mean {close[0]!r}?" if close else f"name one of: {', '.join(names[:20])}",
+            "The table has no rows.", place=table.name, remedy="give a table with at least one example"
         )
-    features = tuple(name for name in names if name != label and _is_numeric(table.schema.field(name).type))
+    if label.num_missing:
+        raise DataError(
+            f"The label {label.name!r} has {label.num_missing:,} empty cells.",
+            place=table.name,
+            remedy="fill or remove these rows, or name another label with --label",
+        )
+    reasons = {column.name: _why_left_out(column, table) for column in others}
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    features = [column for column in others if column.name not in left_out]
     if not features:
         raise DataError(
-            f"The table has no numeric column beside {label!r}.",
-            place=str(path),
-            received=names,
-            remedy="encode its columns as numbers, or name another label with --label",
+            f"The table has no column beside {label.name!r} that a model could learn from.",
+            place=table.name,
+            received=left_out,
+            remedy="name another label with --label; write long texts as JSON Lines, a text and a label a line",
         )
-    left_out = tuple(name for name in names if name not in (*features, label))
-    return Columns(label, features, left_out, delimiter, _task_of(table.column(label)))
+    categories = tuple(column.name for column in features if _is_category(column, table.kind))
+    gaps = [column.name for column in features if _num_finite(column) < table.num_examples]
+    return Columns(
+        label=label.name,
+        task="tabular_classification" if names_classes(label, table.kind) else "tabular_regression",
+        features=tuple(column.name for column in features),
+        categories=categories,
+        gaps=tuple(name for name in gaps if name not in categories),
+        left_out=left_out,
+    )
+
+
+def judge_members(table: Inspection, label: str | None) -> tuple[Column, Column]:
+    """Returns what a model would get of each line of JSON, or of each record, and which member is the label.
+
+    Args:
+        table: The inspection.
+        label: Name of the label; None: "label" where there is one, else what is left.
+
+    Raises:
+        DataError: If there is nothing to learn from, or no label.
+    """
+    members = {column.name: column for column in table.columns}
+    given = label or ("label" if "label" in members else None)
+    if given is not None and given not in members:
+        close = get_close_matches(given, members, n=1)
+        raise DataError(
+            f"There is no {given!r} in the examples.",
+            place=table.name,
+            remedy=f"did you mean {close[0]!r}?"
+            if close
+            else f"name one of: {', '.join(list(members)[:20])}",
+        )
+    features = _input_among([column for column in table.columns if column.name != given], table)
+    if given is not None:
+        return features, members[given]
+    single = [column for column in table.columns if column is not features and _is_single(column)]
+    # Members are in the order of the line, of which the last is a guess; features of records have none.
+    if not single or (table.kind != "jsonl" and len(single) > 1):
+        raise DataError(
+            "The examples do not say which of their members is the label.",
+            place=table.name,
+            received=list(members),
+            remedy="name it with --label",
+        )
+    return features, single[-1]
+
+
+def names_classes(label: Column, kind: str) -> bool:
+    """Returns whether labels are the names or numbers of classes rather than a quantity.
+
+    Args:
+        label: What an inspection says of them.
+        kind: The kind of source. Excel has no whole numbers of its own: there they are told by their values.
+    """
+    values = label.numbers.get("value")
+    if values is None:
+        return True
+    # An inspection gives whole numbers of a few values a bin each, which begins half a number below the smallest.
+    looks_whole = values.min.is_integer() and values.edges[0] < values.min
+    is_whole = "int" in label.type or label.type == "bool" or (kind == "excel" and looks_whole)
+    return is_whole and values.min >= 0 and values.max < MOST_CLASSES
 
 
 def inspect_arrays(path: Path) -> Arrays:
@@ -164,53 +260,112 @@ def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
         ) from error
 
 
-def _recognise_folder(path: Path) -> Kind:
-    if (path / "dataset_info.json").is_file():
-        return "tfds"
-    folders: dict[str, Kind] = {"*.parquet": "parquet", "*.npy": "arrays"}
-    for pattern, kind in folders.items():
-        if next(path.glob(pattern), None) is not None:
-            return kind
-    if any(entry.is_dir() or entry.suffix.lower() in _BY_SUFFIX for entry in path.iterdir()):
-        return "image_folder"
-    raise DataError("The folder holds nothing that a source reads.", place=str(path), remedy=_REMEDY)
-
-
-def _read_table(path: Path) -> tuple[pa.Table, str]:
-    try:
-        if recognise(path) == "csv":
-            delimiter = _delimiter(path)
-            options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-            return pyarrow.csv.read_csv(path, parse_options=options), delimiter
-        first = next(iter(sorted(path.glob("*.parquet")))) if path.is_dir() else path
-        with pq.ParquetFile(first) as file:
-            return file.read(), ","
-    except (pa.ArrowException, OSError) as error:
+def _recognise_folder(folder: Path) -> Kind:
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    names = [entry.name for entry in entries if entry.is_file()]
+    folders = sorted(entry.path for entry in entries if entry.is_dir())[:MOST_FOLDERS]
+    # Files without a class, too: a model may be asked about them.
+    counts = _count_beside(names) or _count_in_classes(folders) or _count(names, _IN_CLASSES)
+    if not counts:
+        near = next((path for path in folders if _count_beside(os.listdir(path))), None)
         raise DataError(
-            "The table cannot be read.",
-            place=str(path),
-            received=str(error).partition("\n")[0],
-            remedy="check that it is a table with a header row",
-        ) from error
+            "The folder holds nothing that a source reads." if entries else "The folder is empty.",
+            place=str(folder),
+            remedy=f"did you mean {near}?" if near else _REMEDY,
+        )
+    (kind, most), *others = found = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    # A few stray files, notes among images, do no harm: the source leaves them out.
+    if others and 2 * others[0][1] >= most:
+        raise DataError(
+            "The folder holds files of several kinds, and a source reads one.",
+            place=str(folder),
+            received=", ".join(f"{count} for {name}" for name, count in found),
+            remedy="keep the files of each kind in a folder of their own, and give one of these folders",
+        )
+    return kind
 
 
-def _delimiter(path: Path) -> str:
-    """Returns what most often stands between the names of the header."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline()
-    return max(",;\t|", key=header.count)
+def _count_beside(names: Iterable[str]) -> Counter[Kind]:
+    """Counts files that a source reads beside each other, by its kind."""
+    listed = [name for name in names if not name.startswith(".")]
+    records: Counter[Kind] = Counter(kind for kind in map(_record_kind, listed) if kind)
+    return _count(listed, _BESIDE) + records
 
 
-def _is_numeric(column_type: pa.DataType) -> bool:
-    types = pa.types
-    return types.is_integer(column_type) or types.is_floating(column_type) or types.is_boolean(column_type)
+def _count_in_classes(folders: Iterable[str]) -> Counter[Kind]:
+    """Counts some files of each class, at any depth below its folder, by the kind of source that reads them."""
+    counts: Counter[Kind] = Counter()
+    for folder in folders:
+        names = (name for _, _, names in os.walk(folder) for name in names if not name.startswith("."))
+        counts += _count(islice(names, MOST_FILES), _IN_CLASSES)
+    return counts
 
 
-def _task_of(label: pa.ChunkedArray) -> TaskKind:
-    if pa.types.is_floating(label.type):
-        return "tabular_regression"
-    if pa.types.is_integer(label.type):
-        values: Sequence[int] = label.unique().drop_null().to_pylist()
-        if not values or min(values) < 0 or max(values) >= MOST_CLASSES:
-            return "tabular_regression"
-    return "tabular_classification"
+def _count(names: Iterable[str], kinds: Mapping[str, Kind]) -> Counter[Kind]:
+    suffixes = (PurePath(name).suffix.lower() for name in names)
+    return Counter(kinds[suffix] for suffix in suffixes if suffix in kinds)
+
+
+def _record_kind(name: str) -> Kind | None:
+    """The kind of a record file; a shard's number may follow, as in `train.tfrecord-00000-of-00008`."""
+    return next((kind for kind in _RECORDS if f".{kind}" in name), None)
+
+
+def _why_left_out(column: Column, table: Inspection) -> str | None:
+    """Why a column is no feature; None: it is one."""
+    num_cells = table.num_examples - column.num_missing
+    if not column.name:
+        return "it has no name"
+    if num_cells == 0:
+        return "it is empty"
+    if column.type == "text":
+        if table.kind == "csv" and _looks_numeric(column):
+            return "numbers with text among them"
+        return "another text in every row" if column.num_distinct == num_cells else None
+    if not _holds_numbers(column):
+        return column.type
+    return None if column.numbers else "it is empty"
+
+
+def _input_among(columns: Sequence[Column], table: Inspection) -> Column:
+    """The image, or else the longest text, or else the most numbers."""
+    images = [column for column in columns if column.type == "image" and column.shape == ()]
+    texts = [column for column in columns if "characters" in column.numbers and column.shape == ()]
+    kinds = ("list", "large_list") if table.kind == "jsonl" else ("float32", "int64")
+    numbers = [column for column in columns if column.type.startswith(kinds) and None not in column.shape]
+    if images or texts:
+        return images[0] if images else max(texts, key=lambda column: column.numbers["characters"].mean)
+    if not numbers:
+        raise DataError(
+            "The examples have no image, no text and no numbers of one length to learn from.",
+            place=table.name,
+            received=[column.name for column in table.columns],
+            remedy="name another label with --label; give a table as CSV or Parquet",
+        )
+    return max(numbers, key=lambda column: math.prod(length or 1 for length in column.shape))
+
+
+def _is_single(column: Column) -> bool:
+    return column.shape == () and not column.type.startswith(("image", "list", "large_list", "struct"))
+
+
+def _holds_numbers(column: Column) -> bool:
+    return column.type.startswith(("int", "uint", "halffloat", "float", "double", "bool"))
+
+
+def _looks_numeric(column: Column) -> bool:
+    """Whether most of the frequent texts of a column are numbers: a CSV source takes others there for mistakes."""
+    values = [value for value, _ in column.counts.get("values", ())]
+    numbers = [value for value in values if _NUMBER.fullmatch(value)]
+    return 2 * len(numbers) > len(values)
+
+
+def _is_category(column: Column, kind: str) -> bool:
+    # In a CSV file true and false are words; elsewhere they are stored as what they are.
+    return column.type == "text" or (column.type == "bool" and kind == "csv")
+
+
+def _num_finite(column: Column) -> int:
+    """How many cells are numbers; those that are NaN are as empty as empty ones."""
+    values = column.numbers.get("value")
+    return sum(values.counts) if values else 0

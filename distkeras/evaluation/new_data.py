@@ -67,7 +67,7 @@ def new_source_section(run: RunDirectory, data: Path, overrides: Sequence[str]) 
     if (*_SOURCE, "kind") not in set_here:
         kind = kind if kind in _LOOK_LIKE_OTHERS else recognise(data)
         changes.insert(0, _change("kind", kind))
-    if kind in ("csv", "parquet") and value_at(document, (*_SOURCE, "label")) is None:
+    if kind in ("csv", "excel", "parquet") and value_at(document, (*_SOURCE, "label")) is None:
         changes.append(_change("label", "label"))  # never read, but a table's section names one
     if (*_SOURCE, "path") not in set_here:
         changes.append(_change("path", str(data.resolve())))

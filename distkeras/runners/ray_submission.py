@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from distkeras.config import load_config
-from distkeras.config.documents import read_document, value_at
-from distkeras.config.loader import INPUT_PATHS
+from distkeras.config.documents import read_document
+from distkeras.config.keys import Key
+from distkeras.config.loader import EACH, INPUT_PATHS
 from distkeras.config.overrides import apply_overrides, parse_override
 from distkeras.errors import ConfigError, DataError, ResourceError
 from distkeras.observability.atomic_files import explained
@@ -220,9 +221,26 @@ def _inside(path: Path, folder: Path, name: str) -> Path:
 def _relative_inputs(config_path: Path, overrides: Sequence[str]) -> Iterator[tuple[str, Path]]:
     document = apply_overrides(read_document(config_path), [parse_override(text) for text in overrides])
     for key in INPUT_PATHS:
-        path = value_at(document, key)
-        if isinstance(path, str) and not Path(path).is_absolute():
-            yield ".".join(key), config_path.parent / path
+        for place, path in _values_at(document, key):
+            # A URI says by itself where it starts, on the cluster as here.
+            if isinstance(path, str) and "://" not in path and not Path(path).is_absolute():
+                yield ".".join(place), config_path.parent / path
+
+
+def _values_at(inside: Any, key: Key) -> Iterator[tuple[Key, Any]]:
+    """Yields what stands at a key, and where that is: `EACH` is every member of a list, `sources.0`, `sources.1`."""
+    if not key:
+        yield (), inside
+        return
+    name, *rest = key
+    members: dict[str, Any] = {}
+    if name == EACH and isinstance(inside, list):
+        members = {str(index): one for index, one in enumerate(cast("list[Any]", inside))}
+    elif isinstance(inside, dict):
+        members = {name: cast("dict[str, Any]", inside).get(name)}
+    for part, one in members.items():
+        for place, value in _values_at(one, tuple(rest)):
+            yield (part, *place), value
 
 
 def _require_uploaded(path: Path, folder: Path, name: str, environment: dict[str, Any]) -> None:

@@ -11,20 +11,6 @@ from distkeras.data.recognition import recognise
 from distkeras.data.split_columns import column_names
 from distkeras.errors import ConfigError, DataError
 
-# What `recognise` does not know, by the ending of a file or of the files in a folder.
-_KINDS = {
-    ".jsonl": "jsonl",
-    ".xlsx": "excel",
-    ".tfrecord": "tfrecord",
-    ".tfrecords": "tfrecord",
-    ".array_record": "array_record",
-    ".txt": "text_folder",
-    ".wav": "audio_folder",
-}
-# A folder with such files is for `recognise`, whatever else lies in it.
-_KNOWN_FOLDERS = {".parquet", ".npy", ".png", ".jpg", ".jpeg", ".bmp", ".gif"}
-_FILES_LOOKED_AT = 1000
-
 
 def section_for(path: Path, label: str | None) -> sections.SingleSource:
     """Returns the source that a file or folder seems to be.
@@ -37,7 +23,7 @@ def section_for(path: Path, label: str | None) -> sections.SingleSource:
         DataError: If there is nothing that any source reads, or no such column.
         ConfigError: If a label is named for data without columns.
     """
-    kind = _kind_of(path)
+    kind = recognise(path)
     if kind not in ("csv", "excel", "parquet", "jsonl", "tfrecord", "array_record", "arrays") and label:
         raise ConfigError(f"--label names a column; this is {kind}.", received=label, remedy="leave it out")
     # Placeholders: a table's label is chosen among the columns that it has.
@@ -114,24 +100,6 @@ def inspect_section(section: Any) -> Inspection:
             from distkeras.data.sources import open_source
 
             return inspect_source(open_source(section), section.kind)
-
-
-def _kind_of(path: Path) -> str:
-    if not path.is_dir():
-        known = [_KINDS[suffix] for suffix in _suffixes(path) if suffix in _KINDS]
-        return known[0] if known and path.is_file() else recognise(path)
-    if not (path / "dataset_info.json").is_file():
-        entries = (entry for _, entry in zip(range(_FILES_LOOKED_AT), path.rglob("*.*"), strict=False))
-        suffixes = {suffix for entry in entries for suffix in _suffixes(entry)}
-        known = [kind for suffix, kind in _KINDS.items() if suffix in suffixes]
-        if known and not suffixes & _KNOWN_FOLDERS:
-            return known[0]
-    return recognise(path)
-
-
-def _suffixes(path: Path) -> list[str]:
-    """Endings of a name, in lower case; the number of a shard, as in `.tfrecord-00000-of-00008`, is left out."""
-    return [suffix.partition("-")[0].lower() for suffix in path.suffixes]
 
 
 def _label_of(section: Any, label: str | None) -> str:

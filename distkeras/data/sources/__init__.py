@@ -25,7 +25,8 @@ def open_source(
             sets always have theirs.
         tabular: What the columns of a table are made of; with it they come one by one, as numbers or text.
         like: The source that a model was trained on, whose columns this one must have; None: it is the first.
-        max_bad_records: How many files of a folder of images, texts or sounds may be bad; see `Source.unreadable`.
+        max_bad_records: How many records, or files of a folder of images, texts or sounds, may be bad; see
+            `Source.unreadable`.
 
     Raises:
         DataError: If the data is missing, unreadable, or not what the section says.
@@ -45,7 +46,7 @@ def open_source(
         case source_sections.RecordsSource():
             from distkeras.data.sources.records import RecordsSource
 
-            return RecordsSource(section, labelled=labelled)
+            return RecordsSource(section, labelled=labelled, max_bad_records=max_bad_records)
         case source_sections.TfdsSource():
             from distkeras.data.sources.tfds import TfdsSource
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -51,14 +51,16 @@ class Contents:
         layout: What every record has; None where there are no records.
         labels: Labels of all records; 0 where they are not read.
         sizes: Heights and widths where features are images, int64, shape (num_records, 2); else (0, 2).
+        bad: What is wrong with bad records, by their number; they have label and size of the first good one.
     """
 
     layout: Layout | None
     labels: Labels
     sizes: np.ndarray
+    bad: Mapping[int, DataError] = field(default_factory=dict[int, DataError])
 
     def as_arrays(self) -> dict[str, np.ndarray]:
-        """Returns arrays to save."""
+        """Returns arrays to save; nothing of bad records."""
         layout = None if self.layout is None else vars(self.layout)
         return {
             "found": np.array(json.dumps({"layout": layout, "class_names": self.labels.class_names})),
@@ -75,73 +77,117 @@ class Contents:
         return Contents(layout, Labels(arrays["labels"], names), arrays["sizes"])
 
 
-def examine(files: RecordFiles, section: RecordsSection, *, labelled: bool) -> Contents:
+def examine(
+    files: RecordFiles, section: RecordsSection, *, labelled: bool, max_bad_records: int = 0
+) -> Contents:
     """Reads all records, and finds what they hold.
 
     Args:
         files: The records.
         section: The names of features and label, and what images may be.
         labelled: Whether labels are read; without, they may be missing.
+        max_bad_records: How many records may be bad.
 
     Raises:
-        DataError: If a record is no `tf.train.Example`, lacks a feature, differs from the first, or holds what cannot
-            be trained on; it names file and record.
+        DataError: If more records than that are no `tf.train.Example`, lack a feature, differ from the first, or hold
+            what cannot be trained on; it names file and record of the first.
     """
     if not files.num_records:
         return Contents(None, Labels(np.empty(0, np.int64), None), np.empty((0, 2), np.int64))
-    return _Pass(files, section, section.label if labelled else None).contents()
+    return _Pass(files, section, section.label if labelled else None, max_bad_records).contents()
 
 
-def check_sizes(files: RecordFiles, sizes: np.ndarray, max_pixels: int, first_id: int = 0) -> None:
-    """Refuses images that claim too many pixels, before any is decoded: a few hundred bytes can claim gigabytes.
+def refuse_beyond(bad: Mapping[int, DataError], max_bad_records: int, num_records: int) -> None:
+    """Refuses more bad records than a run may leave out, or nothing but bad ones, with what is wrong with the first.
 
     Args:
-        files: The records.
-        sizes: Heights and widths, shape (num_images, 2).
-        max_pixels: Largest number of pixels that is allowed.
-        first_id: Id of the record that the first of `sizes` is of.
+        bad: What is wrong with them, in the order in which they were found.
+        max_bad_records: How many there may be.
+        num_records: How many records there are.
 
     Raises:
-        DataError: If there is one; it names the first.
+        DataError: If there are more, or no other ones.
     """
-    pixels = sizes.astype(np.int64).prod(axis=1)
-    bad = np.flatnonzero(pixels > max_pixels)
-    if bad.size:
-        raise DataError(
-            f"An image claims {pixels[bad[0]]:,} pixels; {max_pixels:,} are allowed.",
-            place=files.locate(first_id + int(bad[0])),
-            received=f"{sizes[bad[0], 1]} x {sizes[bad[0], 0]}",
-            remedy="Remove the record, or raise data.source.max_pixels if it is meant to be that large.",
-        )
+    if len(bad) <= max_bad_records and len(bad) < num_records:
+        return
+    first = next(iter(bad.values()))
+    if not max_bad_records:
+        raise first
+    counts = (
+        f"At least {len(bad)} of {num_records} records are bad; data.max_bad_records is {max_bad_records}."
+    )
+    raise DataError(
+        first.problem, place=first.place, received=first.received, remedy=f"{first.remedy} {counts}"
+    ) from first
 
 
 class _Pass:
-    """One pass over the records of a file, a chunk at a time."""
+    """One pass over the records of a file, a chunk at a time; so many bad ones are left out."""
 
-    def __init__(self, files: RecordFiles, section: RecordsSection, label: str | None) -> None:
+    def __init__(
+        self, files: RecordFiles, section: RecordsSection, label: str | None, max_bad_records: int
+    ) -> None:
         self._files = files
         self._section = section
         self._label = label
-        self._layout = self._layout_of(0, files.read_records(np.array([0]))[0])
+        self._max_bad_records = max_bad_records
+        self._bad: dict[int, DataError] = {}
+        self._good: list[tuple[np.ndarray, Labels, np.ndarray]] = []
+        self._layout = self._first_layout()
 
     def contents(self) -> Contents:
-        labels: list[Labels] = []
-        sizes = [np.empty((0, 2), np.int64)]
-        for first_id, records in self._chunks():
-            features, label = self._parse(first_id, records)
-            sizes.append(self._check_features(first_id, features))
-            labels.append(self._labels(first_id, label, len(records)))
-        return Contents(self._layout, join_labels(labels), np.concatenate(sizes))
-
-    def _chunks(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Yields chunks of about equal size in bytes, each with the id of its first record."""
+        # Chunks are of about equal size in bytes.
         first_id, length = 0, FIRST_CHUNK_RECORDS
         while first_id < self._files.num_records:
             end = min(first_id + length, self._files.num_records)
-            records = self._files.read_records(np.arange(first_id, end))
-            yield first_id, records
-            fitting = CHUNK_BYTES * len(records) // max(1, sum(map(len, records)))
+            num_bytes = self._look_at(first_id, end)
+            fitting = CHUNK_BYTES * (end - first_id) // num_bytes if num_bytes else length
             first_id, length = end, min(max(1, fitting), MAX_CHUNK_RECORDS)
+        ids = np.concatenate([ids for ids, _, _ in self._good])
+        labels = join_labels([labels for _, labels, _ in self._good])
+        sizes = np.concatenate([sizes for _, _, sizes in self._good])
+        # Every record keeps its number; the first good one stands for those that are bad.
+        stands_for = np.zeros(self._files.num_records, np.int64)
+        stands_for[ids] = np.arange(len(ids))
+        return Contents(
+            self._layout,
+            Labels(labels.values[stands_for], labels.class_names),
+            sizes[stands_for] if len(sizes) else sizes,
+            self._bad,
+        )
+
+    def _first_layout(self) -> Layout:
+        """What the first good record holds, which all others must hold."""
+        record_id = 0
+        while True:
+            try:
+                return self._layout_of(record_id, self._files.read_records(np.array([record_id]))[0])
+            except DataError as error:
+                self._leave_out(record_id, error)
+            record_id += 1
+
+    def _look_at(self, first_id: int, end: int) -> int:
+        """Checks some records, in halves until a bad one stands alone; returns how many bytes they have."""
+        records: list[bytes] = []
+        try:
+            records = self._files.read_records(np.arange(first_id, end))
+            features, values = self._parse(first_id, records)
+            sizes = self._check_features(first_id, features)
+            labels = self._labels(first_id, values, len(records))
+        except DataError as error:
+            if not self._max_bad_records:
+                raise
+            if end - first_id > 1:
+                middle = (first_id + end) // 2
+                return self._look_at(first_id, middle) + self._look_at(middle, end)
+            self._leave_out(first_id, error)
+        else:
+            self._good.append((np.arange(first_id, end), labels, sizes))
+        return sum(map(len, records))
+
+    def _leave_out(self, record_id: int, error: DataError) -> None:
+        self._bad[record_id] = error
+        refuse_beyond(self._bad, self._max_bad_records, self._files.num_records)
 
     def _layout_of(self, record_id: int, record: bytes) -> Layout:
         return layout_of(record, self._section.features, self._label, self._files.locate(record_id))
@@ -214,13 +260,18 @@ class _Pass:
                 content[:32],
                 "Remove the record, or replace its image.",
             )
-        size = (header.height, header.width)
-        if header.height * header.width > self._section.max_pixels:
-            check_sizes(self._files, np.array([size]), self._section.max_pixels, record_id)
+        num_pixels, allowed = header.height * header.width, self._section.max_pixels
+        if num_pixels > allowed:  # Before it is decoded: a few hundred bytes can claim gigabytes.
+            raise self._refusal(
+                f"An image claims {num_pixels:,} pixels; {allowed:,} are allowed.",
+                record_id,
+                f"{header.width} x {header.height}",
+                "Remove the record, or raise data.source.max_pixels if it is meant to be that large.",
+            )
         # As in image folders: to decode all would cost an epoch; those that look odd are few.
         if not header.is_whole or (self._section.channels == 1 and header.format in ("GIF", "BMP")):
             self._try_decoding(record_id, content, header)
-        return size
+        return header.height, header.width
 
     def _try_decoding(self, record_id: int, content: bytes, header: ImageHeader) -> None:
         try:

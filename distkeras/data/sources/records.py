@@ -19,7 +19,7 @@ from distkeras.data.sources.base import Shape, Source
 from distkeras.data.sources.columns import Labels
 from distkeras.data.sources.file_systems import StoredFile, local_file
 from distkeras.data.sources.label_parts import join_labels
-from distkeras.data.sources.record_contents import Contents, Layout, check_sizes, examine
+from distkeras.data.sources.record_contents import Contents, Layout, examine, refuse_beyond
 from distkeras.data.sources.record_index import load_index, save_index
 from distkeras.data.sources.tfrecord import Frames, TFRecordFiles, scan_frames
 from distkeras.errors import DataError
@@ -39,13 +39,15 @@ class RecordsSource(Source):
     Args:
         section: The files and their features.
         labelled: Whether labels are read; without, they may be missing, and all are 0.
+        max_bad_records: How many records may be bad; they are examples nevertheless, with label and size of the first
+            good one of their file, and `unreadable` says why. A file that has any gets no index.
 
     Raises:
-        DataError: If a file is missing, torn or compressed, or a record lacks a feature, differs from the others
-            or holds what cannot be trained on; it names file and record.
+        DataError: If a file is missing, torn or compressed, or has no good record; or more records than are allowed
+            lack a feature, differ from the others or hold what cannot be trained on. It names file and record.
     """
 
-    def __init__(self, section: RecordsSection, *, labelled: bool = True) -> None:
+    def __init__(self, section: RecordsSection, *, labelled: bool = True, max_bad_records: int = 0) -> None:
         if labelled and section.features == section.label:
             raise DataError(
                 f"Feature {section.label!r} is the model's input and the label at once.",
@@ -55,7 +57,7 @@ class RecordsSource(Source):
         self.name = str(section.path)
         paths = _find_files(section)
         files = [local_file(path) for path in paths]
-        found = [_open_file(section, file, labelled) for file in files]
+        found = [_open_file(section, file, labelled, max_bad_records) for file in files]
         contents = [content for content, _ in found]
         if section.kind == "tfrecord":
             self._files = TFRecordFiles(paths, [frames for _, frames in found if frames is not None])
@@ -66,9 +68,10 @@ class RecordsSource(Source):
         self._layout = _common_layout(section, files, contents)
         self._section = section
         sizes = np.concatenate([content.sizes for content in contents])
-        check_sizes(self._files, sizes, section.max_pixels)
         labels = join_labels([content.labels for content in contents if content.layout is not None])
         self.num_examples = self._files.num_records
+        self.unreadable = _numbered_through(contents)
+        refuse_beyond(self.unreadable, max_bad_records, self.num_examples)
         self.fingerprint = _fingerprint(section, self._layout, files, labels, sizes)
         self.class_names = labels.class_names
         self.has_encoded_images = self._layout.features == "image"
@@ -152,22 +155,40 @@ def _series(shard: re.Match[str]) -> tuple[str, str, str]:
     return shard.string[: shard.start()], shard[2], shard.string[shard.end() :]
 
 
-def _open_file(section: RecordsSection, file: StoredFile, labelled: bool) -> tuple[Contents, Frames | None]:
+def _open_file(
+    section: RecordsSection, file: StoredFile, labelled: bool, max_bad_records: int
+) -> tuple[Contents, Frames | None]:
     """Returns what is in a file and where, from its index; without one, reads the file and makes one."""
     path = Path(file.path)
     label = section.label if labelled else None
     wanted = {"features": section.features, "label": label, "channels": section.channels}
     saved = load_index(file, wanted)
-    if saved is not None:
+    # It was made under any limit: a new pass says which image is larger than this one.
+    if saved is not None and _most_pixels(saved["sizes"]) <= section.max_pixels:
         frames = Frames.of_lengths(saved["lengths"]) if section.kind == "tfrecord" else None
         return Contents.from_arrays(saved), frames
     frames = scan_frames(path) if section.kind == "tfrecord" else None
     files = ArrayRecordFiles([path]) if frames is None else TFRecordFiles([path], [frames])
-    contents = examine(files, section, labelled=labelled)
+    contents = examine(files, section, labelled=labelled, max_bad_records=max_bad_records)
     file.check_unchanged()
-    lengths = {} if frames is None else {"lengths": frames.lengths}
-    save_index(file, wanted, contents.as_arrays() | lengths)
+    if not contents.bad:
+        lengths = {} if frames is None else {"lengths": frames.lengths}
+        save_index(file, wanted, contents.as_arrays() | lengths)
     return contents, frames
+
+
+def _most_pixels(sizes: np.ndarray) -> int:
+    return int(sizes.astype(np.int64).prod(axis=1).max(initial=0))
+
+
+def _numbered_through(contents: Sequence[Contents]) -> dict[int, DataError]:
+    """Bad records of all files, by example id."""
+    starts = np.cumsum([0, *(len(content.labels.values) for content in contents)]).tolist()
+    return {
+        start + number: error
+        for start, content in zip(starts, contents, strict=False)
+        for number, error in content.bad.items()
+    }
 
 
 def _common_layout(

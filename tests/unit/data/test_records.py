@@ -15,8 +15,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from distkeras.config.source_sections import RecordsSource as RecordsSection
 from distkeras.data.bad_data import find_unreadable_example
+from distkeras.data.quarantine import find_bad_records, without
 from distkeras.data.sources import array_record, open_source, record_contents
 from distkeras.data.sources.records import RecordsSource
+from distkeras.data.splits import Splits
 from distkeras.errors import DataError
 
 KINDS = ["tfrecord", "array_record"]
@@ -546,6 +548,119 @@ class TestBadData:
         )
         section = RecordsSection(kind="tfrecord", path=path, features="label")
         assert open_source(section, labelled=False).feature_dtype == "int64"
+
+
+def budgeted(path: Path, max_bad_records: int, **keys: object) -> RecordsSource:
+    kind = "array_record" if "array_record" in str(path) else "tfrecord"
+    section = RecordsSection.model_validate({"kind": kind, "path": path, "features": "x", **keys})
+    return RecordsSource(section, max_bad_records=max_bad_records)
+
+
+class TestBudget:
+    """Bad records that `data.max_bad_records` allows."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("chunk", [1, 3, 100])
+    def test_bad_records_are_examples_that_say_why(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, chunk: int
+    ) -> None:
+        monkeypatch.setattr(record_contents, "FIRST_CHUNK_RECORDS", chunk)
+        good = [
+            {"x": png(4, 5, value), "label": name} for value, name in ((7, "dog"), (9, "cat"), (8, "dog"))
+        ]
+        records = [
+            b"\xff\xff",
+            good[0],
+            {"x": b"no image", "label": "eel"},
+            good[1],
+            {"x": png(4, 5)},
+            good[2],
+        ]
+        source = budgeted(write(tmp_path / f"a.{kind}", records), 3)
+        assert {place: error.problem for place, error in source.unreadable.items()} == {
+            0: "A record is no tf.train.Example.",
+            2: "Feature 'x' is not a JPEG, PNG, BMP or GIF image; the first record's is.",
+            4: "A record has no feature 'label', or an empty one.",
+        }
+        assert [error.place for error in source.unreadable.values()] == [
+            f"a.{kind} record {number}" for number in (1, 3, 5)
+        ]
+        assert (source.num_examples, source.feature_shape) == (6, (4, 5, 3))
+        # The first good one stands for the bad: no class of theirs appears.
+        assert source.class_names == ("cat", "dog")
+        assert source.labels().tolist() == [1, 1, 1, 0, 1, 1]
+        images, labels = source.read_arrays(np.array([5, 1, 3]))
+        assert (images[:, 0, 0, 0].tolist(), labels.tolist()) == ([8, 7, 9], [1, 1, 0])
+
+    def test_more_are_refused_with_the_first_ones_sentence(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tfrecord", [*numbers(2), b"\xff", *numbers(1), {"x": [1.0]}, b"\xff"])
+        with pytest.raises(DataError, match=r"A record is no tf\.train\.Example\.") as caught:
+            budgeted(path, 1)
+        assert caught.value.place == "a.tfrecord record 3"
+        assert "At least 2 of 6 records are bad; data.max_bad_records is 1." in str(caught.value)
+        assert budgeted(path, 3).unreadable.keys() == {2, 4, 5}
+
+    def test_they_are_counted_over_all_files(self, tmp_path: Path) -> None:
+        write(tmp_path / "1.tfrecord", [*numbers(2), b"\xff"])
+        write(tmp_path / "2.tfrecord", [])
+        write(tmp_path / "3.tfrecord", [b"\xff\xff", *numbers(2)])
+        source = budgeted(tmp_path, 2)
+        assert [error.place for error in source.unreadable.values()] == [
+            "1.tfrecord record 3",
+            "3.tfrecord record 1",
+        ]
+        assert source.unreadable.keys() == {2, 3}
+        assert source.labels().tolist() == [0, 1, 0, 0, 0, 1]
+        with pytest.raises(DataError, match="A record is no") as caught:
+            budgeted(tmp_path, 1)
+        assert caught.value.place == "1.tfrecord record 3"
+
+    @pytest.mark.parametrize("records", [[b"\xff"], [{"x": [float("nan")], "label": 0}] * 3])
+    def test_a_file_needs_a_good_record(self, tmp_path: Path, records: list[bytes]) -> None:
+        path = write(tmp_path / "a.tfrecord", records)
+        with pytest.raises(DataError, match=r"no tf\.train\.Example|holds NaN or infinity") as caught:
+            budgeted(path, 10)
+        assert caught.value.place == "a.tfrecord record 1"
+
+    def test_without_a_budget_a_later_opening_refuses_them_still(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tfrecord", [*numbers(2), b"\xff"])
+        assert budgeted(path, 1).num_examples == 3
+        assert not (tmp_path / ".distkeras").exists()
+        assert "where: a.tfrecord record 3" in refusal(path)
+
+    def test_an_image_that_is_too_large_for_this_run_alone(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tfrecord", [{"x": png(size, size), "label": 0} for size in (10, 30, 10)])
+        assert opened(path).feature_shape == (None, None, 3)
+        source = budgeted(path, 1, max_pixels=200)
+        assert source.unreadable[1].problem == "An image claims 900 pixels; 200 are allowed."
+        assert source.feature_shape == (10, 10, 3)
+
+    def test_a_damaged_block_of_an_array_record_file(self, tmp_path: Path) -> None:
+        path = write(
+            tmp_path / "a.array_record", [{"x": "t" * 1000 + str(row), "label": row} for row in range(50)]
+        )
+        content = bytearray(path.read_bytes())
+        content[200] ^= 1
+        path.write_bytes(content)
+        assert "An ArrayRecord file is missing or damaged." in refusal(path)
+        source = budgeted(path, 3)
+        assert len(source.unreadable) in (1, 2, 3)
+        assert {error.problem for error in source.unreadable.values()} == {
+            "An ArrayRecord file is missing or damaged."
+        }
+        good = np.setdiff1d(np.arange(50), list(source.unreadable))
+        texts, labels = source.read_arrays(good)
+        assert labels.tolist() == good.tolist()
+        assert texts[-1].decode().endswith(str(good[-1]))
+
+    def test_a_run_leaves_them_out(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tfrecord", [*numbers(2), b"\xff", *numbers(3)])
+        splits = Splits(budgeted(path, 1), None, None)
+        bad = find_bad_records(splits, 1, lambda value: [value], 0, 1)
+        assert [(one.example_id, one.place) for one in bad] == [(2, "a.tfrecord record 3")]
+        features, _, weights = without(splits, bad).train.read_arrays(np.arange(6))
+        assert weights.tolist() == [1, 1, 0, 1, 1, 1]
+        assert np.isfinite(features).all()
 
 
 def test_few_array_record_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

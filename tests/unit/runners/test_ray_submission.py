@@ -105,6 +105,28 @@ def test_missing_data_is_found_here_but_absolute_paths_are_the_clusters(project)
     prepared(project, "data.source.path=/mnt/tabel.csv")
 
 
+def mixture(*paths):
+    sources = [f"{{source: {{kind: parquet, path: {path}, label: kind}}}}" for path in paths]
+    return f"data.source={{kind: mixture, sources: [{', '.join(sources)}]}}"
+
+
+def test_every_source_of_a_mixture_is_looked_at(project):
+    prepared(project, mixture("data/table.csv", "/mnt/table.parquet", "s3://bucket/table"))
+    with pytest.raises(DataError, match="There is no such file or folder") as caught:
+        prepared(project, mixture("data/table.csv", "data/tabel.csv"))
+    assert caught.value.place == "data.source.sources.1.source.path: configs/data/tabel.csv"
+    with pytest.raises(ConfigError, match="outside of the working directory") as caught:
+        prepared(project, mixture("../../elsewhere.csv", "data/table.csv"))
+    assert caught.value.place == "data.source.sources.0.source.path"
+    (project / ".gitignore").write_text("*.csv\n")
+    with pytest.raises(DataError, match="would not be uploaded"):
+        prepared(project, mixture("/mnt/table.parquet", "data/table.csv"))
+
+
+def test_a_uri_is_the_clusters(project):
+    prepared(project, "data.source={kind: parquet, path: s3://bucket/table, label: kind}")
+
+
 @pytest.mark.parametrize(
     ("file", "rule"),
     [
