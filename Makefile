@@ -4,7 +4,7 @@ PYTHON ?= $(shell for v in 3 3.12 3.13 3.11; do \
     && { echo python$$v; break; }; done)
 BIN := .venv/bin
 
-.PHONY: train test bench clean
+.PHONY: train test bench performance clean
 
 train: .venv/train
 	$(BIN)/distkeras train --config configs/digits.yaml
@@ -14,10 +14,12 @@ test: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest tests/unit tests/architecture -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/pytest tests/parity tests/integration tests/faults
 
 # The short set of benchmarks, with the peers that pip installs. Ratios to rely on need PAIRS=5 and an idle machine.
-BENCHMARKS := c01_step_overhead c03_jpeg_input c04_decoded_cache c06_two_workers
+BENCHMARKS := c01_step_overhead c02_steps_per_execution c03_jpeg_input c04_decoded_cache c06_two_workers c10_start \
+    c14_memory
 PAIRS ?= 2
 OUT ?= benchmarks/results
 
@@ -25,6 +27,11 @@ bench: .venv/bench
 	@for name in $(BENCHMARKS); do \
 	    $(BIN)/python benchmarks/$$name.py --pairs $(PAIRS) --out $(OUT) > /dev/null || exit; \
 	done
+	$(BIN)/python benchmarks/performance_page.py
+
+# docs/performance.md, from benchmarks/results. `make test` fails while it is another page.
+performance: .venv/train
+	$(BIN)/python benchmarks/performance_page.py
 
 # A stamp a set of extras, so that a second run installs nothing. Versions come from constraints.txt.
 .venv/train: pyproject.toml constraints.txt | .venv/python

@@ -167,7 +167,7 @@ def summarise(benchmark: Benchmark, runs: Mapping[str, Sequence[Figures]]) -> di
         runs: Figures by mode and pass; modes that were skipped are missing.
     """
     medians = {
-        mode: {name: statistics.median(figures[name] for figures in rows) for name in rows[0]}
+        mode: {name: _median([figures[name] for figures in rows]) for name in rows[0]}
         for mode, rows in runs.items()
     }
     ratios = {name: ratio.compare(runs, benchmark.figure) for name, ratio in benchmark.ratios.items()}
@@ -271,6 +271,12 @@ def _path_of_result(benchmark: Benchmark, folder: Path, pairs: int) -> Path:
             )
     folder.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """Returns the median; None where a figure is unknown."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if len(known) == len(values) else None
 
 
 def _today() -> str:

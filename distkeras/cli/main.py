@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from distkeras import __version__
+from distkeras.cli.bench_command import bench
 from distkeras.cli.config_commands import config_app
 from distkeras.cli.data_commands import data_app
 from distkeras.cli.doctor_command import doctor
@@ -43,7 +44,7 @@ def options(
     """Train any Keras 3 model on one CPU, all GPUs of a machine or a Ray cluster, from one config file."""
 
 
-for verb in (doctor, init, train, evaluate, predict, verify, report):
+for verb in (doctor, init, train, evaluate, predict, verify, bench, report):
     app.command()(verb)
 app.add_typer(data_app)
 app.add_typer(config_app)

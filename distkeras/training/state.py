@@ -33,8 +33,8 @@ def optimizers_of(model: keras.Model) -> list[Any]:
 
 def copied(variable: Any) -> np.ndarray:
     """Copies a variable that this process holds whole."""
-    # A CPU tensor's array is the variable's own memory, which the next step overwrites.
-    return np.array(variable.numpy())
+    # `numpy()` copies, where `np.asarray` of a CPU tensor would be the memory that the next step overwrites.
+    return np.asarray(variable.numpy())
 
 
 def assigned(variable: Any, array: np.ndarray) -> None:

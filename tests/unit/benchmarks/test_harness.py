@@ -44,6 +44,7 @@ def hang():
     time.sleep(100)
 
 MODES = {{"ours": Mode(spend), "peer": Mode(lambda: {{"rate": 2.0}}), "bound": Mode(lambda: {{"rate": 16.0}}),
+         "unknown": Mode(lambda: {{"rate": 1.0, "share": None}}),
          "absent": Mode(lambda: {{"rate": 1.0}}, needs=("no_such_package",)), "fail": Mode(fail), "hang": Mode(hang)}}
 CHOSEN = os.environ.get("CHOSEN", "ours peer bound absent").split()
 B = Benchmark(id="C0", script=__file__, figure="rate", unit="a second", modes={{n: MODES[n] for n in CHOSEN}},
@@ -135,6 +136,13 @@ def test_a_result_has_what_the_design_asks_for(tmp_path: Path) -> None:
     assert less.returncode == 1
     assert "holds 3 pairs, and these are 2: give another folder as --out." in less.stderr
     assert less.stdout == ""
+
+
+def test_the_median_of_unknown_figures_is_unknown(tmp_path: Path) -> None:
+    done = run(tmp_path, "--pairs", "2", chosen="ours unknown")
+    assert done.returncode == 0, done.stderr
+    medians = json.loads(done.stdout)["medians"]
+    assert (medians["unknown"]["share"], medians["unknown"]["rate"]) == (None, 1)
 
 
 def test_a_regression_is_exit_6(tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""GPU: how much of one GPU does training use, and how much of the best loop written by hand is it?
+
+    pip install -e . "jax[cuda13]"
+    python benchmarks/gpu.py [--pairs 5] [--out benchmarks/results] [--compare OLD.json]
+    python benchmarks/gpu.py --tiny --pairs 1       # tries the script, without a GPU and in small sizes
+
+Keras on JAX, mixed_bfloat16, synthetic examples, no network, no TensorFlow: ResNet-50 (batch 256, 224x224, bytes),
+ViT-B/16 (batch 128, 224x224, bytes) and GPT-2 small (batch 16 of 1024 tokens). Fresh processes, interleaved; median of
+the epochs after the first. Of each model:
+
+- resnet50, vit_b16, gpt2_small: `distkeras.Trainer` with `engine: jax`, from arrays in the machine's memory; a run of
+  fewer than 5000 steps, as this one, makes one call into JAX a step;
+- resnet50_bare and so on, the bound: the same model, loss and optimizer in one jitted step, its batch on the device,
+  called again and again without waiting for it;
+- resnet50_idle and so on: the difference of both, milliseconds a step in which the device had nothing of ours to do.
+
+MFU is the share of the device's peak (bfloat16, dense) that three forward passes' operations a step come to; null where
+the peak is unknown. 0.4 is good for the transformers.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import harness
+from epochs import train_epochs
+from harness import Benchmark, Mode
+from ratios import Figures, Ratio
+
+WORKLOADS = ("resnet50", "vit_b16", "gpt2_small")
+EPOCHS = 6
+# Of one epoch.
+NUM_STEPS = 20
+PRECISION = "mixed_bfloat16"
+NO_GPU = 2
+# Children inherit it.
+TINY = "DISTKERAS_BENCHMARK_TINY"
+# Dense bfloat16 operations a second by a device's name as JAX gives it, from NVIDIA's data sheets, whose larger numbers
+# are with sparsity: nvidia.com/en-us/data-center/h200, /h100, /a100, /l40s, /l4.
+PEAKS = {
+    "NVIDIA H200": 989.4e12,
+    "NVIDIA H100 80GB HBM3": 989.4e12,
+    "NVIDIA H100 PCIe": 756.5e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362.05e12,
+    "NVIDIA L4": 121e12,
+}
+
+
+def product(name: str) -> Figures:
+    """Returns the speed of `dk.Trainer`."""
+    workload = _workload(name)
+    marks = train_epochs(
+        workload.build,
+        workload.examples(NUM_STEPS * workload.batch_size),
+        epochs=EPOCHS,
+        batch_size=workload.batch_size,
+        settings={"engine": "jax", "topology.replicas": 1, "training.precision": PRECISION},
+    )
+    return figures(workload, statistics.median(marks.seconds[1:]) / NUM_STEPS)
+
+
+def bare(name: str) -> Figures:
+    """Returns the speed of a loop written by hand."""
+    workload = _workload(name)
+    import jax
+    import keras
+
+    keras.config.set_dtype_policy(PRECISION)
+    model = workload.build()
+    model.optimizer.build(model.trainable_variables)
+    batch = jax.device_put(workload.examples(workload.batch_size))
+    step, state = bare_step(model), bare_state(model)
+    times: list[float] = []
+    for _ in range(EPOCHS):
+        begin = time.perf_counter()
+        for _ in range(NUM_STEPS):
+            loss, state = step(state, batch)
+        jax.block_until_ready((loss, state))
+        times.append(time.perf_counter() - begin)
+    return figures(workload, statistics.median(times[1:]) / NUM_STEPS)
+
+
+def bare_state(model: Any) -> tuple[list[Any], ...]:
+    """Returns the values of a model's weights, of its other variables, and of its optimizer's."""
+    parts = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    return tuple([variable.value for variable in part] for part in parts)
+
+
+def bare_step(model: Any) -> Any:
+    """Returns one jitted step, from state and batch to loss and state; the state is used up."""
+    import jax
+
+    def loss_of(weights: Any, others: Any, features: Any, labels: Any) -> tuple[Any, Any]:
+        outputs, others = model.stateless_call(weights, others, features, training=True)
+        return model.loss(labels, outputs), others
+
+    def step(state: Any, batch: Any) -> tuple[Any, Any]:
+        weights, others, slots = state
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, others), gradients = differentiate(weights, others, *batch)
+        weights, slots = model.optimizer.stateless_apply(slots, gradients, weights)
+        return loss, (weights, others, slots)
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def figures(workload: Any, seconds: float) -> Figures:
+    """Returns what the seconds of a step mean."""
+    import jax
+
+    examples_per_second = workload.batch_size / seconds
+    flops = 3 * workload.flops(workload.build()) * examples_per_second
+    peak = PEAKS.get(jax.devices()[0].device_kind)
+    unit = "images_per_second" if workload.tokens is None else "tokens_per_second"
+    return {
+        "milliseconds_per_step": 1000 * seconds,
+        unit: examples_per_second * (workload.tokens or 1),
+        "teraflops_per_second": flops / 1e12,
+        "mfu": None if peak is None else flops / peak,
+    }
+
+
+def _workload(name: str) -> Any:
+    # Keras chooses once, while it is imported.
+    os.environ["KERAS_BACKEND"] = "jax"
+    from gpu_models import workload
+
+    return workload(name, tiny=TINY in os.environ)
+
+
+def device() -> tuple[str, str]:
+    """Returns platform and name of JAX's first device; asked in another process, which gives its memory back."""
+    command = "import jax; device = jax.devices()[0]; print(device.platform, device.device_kind, sep='\\n')"
+    try:
+        found = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    except subprocess.CalledProcessError as error:
+        return "none", error.stderr.strip().rpartition("\n")[2]
+    platform, kind = found.stdout.splitlines()
+    return platform, kind
+
+
+def main() -> None:
+    """Measures, if there is a GPU or the sizes are tiny."""
+    if "--run" in sys.argv or "--help" in sys.argv or "-h" in sys.argv:
+        harness.main(BENCHMARK, __doc__)
+        return
+    if "--tiny" in sys.argv:
+        sys.argv.remove("--tiny")
+        os.environ[TINY] = "1"
+        if any(argument.startswith("--out") for argument in sys.argv):
+            raise SystemExit("--tiny measures nothing that is worth a file: leave --out away.")
+    platform, kind = device()
+    if platform not in ("gpu", "cuda", "rocm") and TINY not in os.environ:
+        print(f"There is no GPU: JAX's first device is {platform} ({kind}).", file=sys.stderr)
+        raise SystemExit(NO_GPU)
+    settings = {
+        **BENCHMARK.settings,
+        "device": kind,
+        "peak_flops": PEAKS.get(kind),
+        "tiny": TINY in os.environ,
+    }
+    harness.main(replace(BENCHMARK, settings=settings), __doc__)
+
+
+def idle(name: str, figures: Figures) -> float:
+    """Returns the milliseconds of a step in which the device has nothing to do."""
+    return figures[name] - figures[f"{name}_bare"]
+
+
+BENCHMARK = Benchmark(
+    id="GPU",
+    script=__file__,
+    figure="milliseconds_per_step",
+    unit="milliseconds a step, ResNet-50",
+    modes={
+        mode: Mode(partial(measure, name), needs=("jax",))
+        for name in WORKLOADS
+        for mode, measure in ((name, product), (f"{name}_bare", bare))
+    },
+    derived={f"{name}_idle": partial(idle, name) for name in WORKLOADS},
+    subject="resnet50",
+    bound="resnet50_bare",
+    ratios={
+        "bound_ratio": Ratio("resnet50_bare", "resnet50", target=0.97),
+        **{f"share_{name}": Ratio(f"{name}_bare", name) for name in WORKLOADS[1:]},
+    },
+    settings={"epochs": EPOCHS, "steps_per_epoch": NUM_STEPS, "precision": PRECISION},
+    packages=("jax", "jaxlib"),
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a training step is made of: measured here, and modelled on more workers than there are."""

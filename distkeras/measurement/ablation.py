@@ -1,0 +1,189 @@
+"""The starting side of a bench: runs its trials one after the other, in fresh processes, and gathers their numbers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distkeras.config import Config
+from distkeras.config.canonical import to_mapping
+from distkeras.config.sections import TopologySection
+from distkeras.errors import DistkerasError
+from distkeras.measurement.clock import Order
+from distkeras.measurement.plan import LARGE, Plan, Setting, Trial, config_of
+from distkeras.measurement.trial import result_path
+from distkeras.observability.atomic_files import read_json
+from distkeras.observability.formats import duration_text, percent_text, rate_text
+from distkeras.observability.progress import Progress
+from distkeras.observability.run_directory import RunDirectory
+from distkeras.runners.failures import GroupError
+from distkeras.runners.processes import run_processes
+from distkeras.runners.workers import WorkerTask
+
+Values = Mapping[str, Any]
+# Rough, for the estimate that is said first: imports, data, building and tracing.
+START_SECONDS = 7.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one trial measured.
+
+    Attributes:
+        trial: The trial.
+        ranks: What each of its processes measured, by rank; see `trial.Clock.result`.
+    """
+
+    trial: Trial
+    ranks: Sequence[Values]
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a full step: of the group where its processes are one run, else the mean of theirs."""
+        return statistics.fmean(self.seconds_by_rank)
+
+    @property
+    def seconds_by_rank(self) -> list[float]:
+        """Seconds of a full step of each process."""
+        return [self.trial.batch_size / rank["examples_per_second"] for rank in self.ranks]
+
+    @property
+    def median_step_seconds(self) -> float:
+        """Seconds of a median step, the mean over its processes: what a busy machine changes least."""
+        return statistics.fmean(rank["step_milliseconds"]["p50"] for rank in self.ranks) / 1000
+
+    @property
+    def deviations(self) -> list[float]:
+        """Deviation of the time of a step on each process, in seconds. Of steps that ran in one call only their mean
+        is known, so that it is rather too small."""
+        return [rank["deviation_milliseconds"] / 1000 for rank in self.ranks]
+
+    @property
+    def examples_per_second(self) -> float:
+        """Examples used a second by all processes together."""
+        rates = [rank["examples_per_second"] for rank in self.ranks]
+        return sum(rates) if self.trial.trains_apart else statistics.fmean(rates)
+
+    @property
+    def input_wait_ratio(self) -> float:
+        """Share of a step spent waiting for input, on the process that waits longest."""
+        return max(rank["input_wait_ratio"] for rank in self.ranks)
+
+    @property
+    def slowest_rank(self) -> int | None:
+        """The process whose own steps take longest; None where each waits for the others, or there is one."""
+        if not self.trial.trains_apart or len(self.ranks) == 1:
+            return None
+        seconds = self.seconds_by_rank
+        return seconds.index(max(seconds))
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        cpu = sum(rank["cpu_seconds"] for rank in self.ranks)
+        # Workers of one run each count the examples of all of them.
+        counts = [rank["num_examples"] for rank in self.ranks]
+        num_examples = sum(counts) if self.trial.trains_apart else max(counts)
+        return {
+            "ablation": self.trial.ablation,
+            "pass": self.trial.index,
+            **vars(self.trial.setting),
+            "examples_per_second": self.examples_per_second,
+            "step_seconds": self.step_seconds,
+            "input_wait_ratio": self.input_wait_ratio,
+            "slowest_rank": self.slowest_rank,
+            "peak_memory_bytes": max(rank["peak_memory_bytes"] for rank in self.ranks),
+            "cpu_seconds_per_1000_examples": 1000 * cpu / num_examples,
+            "ranks": list(self.ranks),
+        }
+
+
+def measure(config: Config, plan: Plan, progress: Progress) -> Iterator[Measurement]:
+    """Yields each trial once it was measured.
+
+    Nothing is kept but what `data.cache` puts on the disk: runs lie in a temporary folder beside the
+    config's own, so that commits go to the disk that they would go to. However it ends, no process is left.
+
+    Raises:
+        DistkerasError: If a trial cannot be trained. Without the large batch it goes on: that may not fit into memory.
+    """
+    trials = plan.trials()
+    seconds = len(trials) * (START_SECONDS + 1.2 * plan.seconds)
+    progress.announce(f"{len(trials)} trials, about {duration_text(seconds)}")
+    is_new = not config.output_dir.exists()
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".bench-", dir=config.output_dir.absolute()))
+    failed: set[Setting] = set()
+    try:
+        for number, trial in enumerate(trials, start=1):
+            if trial.ablation == "large" and trial.setting in failed:
+                continue
+            progress.announce(f"trial {number} of {len(trials)}, {trial.name}")
+            try:
+                measurement = _run(config, trial, plan.seconds, folder / str(number), progress)
+            except DistkerasError as error:
+                if trial.ablation != "large":
+                    raise
+                failed.add(trial.setting)
+                progress.announce(f"{LARGE} times the batch cannot be trained: {error.problem}")
+                continue
+            progress.announce(f"  {_summary(measurement)}")
+            yield measurement
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # something else may be in it by now
+                config.output_dir.rmdir()
+
+
+def _run(config: Config, trial: Trial, seconds: float, folder: Path, progress: Progress) -> Measurement:
+    directory = RunDirectory(folder)
+    directory.create()
+    order = Order(
+        seconds=seconds,
+        talks=trial.talks,
+        is_bare=trial.is_bare,
+        repeats_input=trial.repeats_input,
+        num_processes=trial.num_processes,
+        # On a cluster each worker has the resources that Ray gave it, whoever else trains.
+        num_shares=trial.num_processes if _is_on_ray(config.topology, trial) else trial.setting.num_workers,
+        sees_all_gpus=trial.setting.num_workers == 1,
+        visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+    )
+    payload = {"config": to_mapping(config_of(config, trial)), "order": vars(order)}
+    task = WorkerTask("distkeras.measurement.trial:work", payload, str(directory.path), "", True)
+    try:
+        _starter(config.topology, trial)(task, progress)
+    except GroupError as error:
+        raise error.cause(0).error from error
+    ranks = [read_json(result_path(directory.path, rank)) for rank in range(trial.num_processes)]
+    shutil.rmtree(folder, ignore_errors=True)  # commits of a large model fill a disk
+    return Measurement(trial, ranks)
+
+
+def _starter(section: TopologySection, trial: Trial) -> Callable[[WorkerTask, Progress], None]:
+    group = TopologySection(kind="processes", workers=trial.num_processes, devices=section.devices)
+    if not _is_on_ray(section, trial):
+        return lambda task, progress: run_processes(task, group, lambda: None)
+    from distkeras.runners.ray_workers import run_on_ray
+
+    on_ray = section.model_copy(update={"workers": trial.num_processes})
+    return lambda task, progress: run_on_ray(task, on_ray, lambda: None, progress)
+
+
+def _is_on_ray(section: TopologySection, trial: Trial) -> bool:
+    return section.kind == "ray" and trial.setting.num_workers > 1
+
+
+def _summary(measurement: Measurement) -> str:
+    return (
+        f"{rate_text(measurement.examples_per_second)} examples/s, "
+        f"{1000 * measurement.step_seconds:.3g} ms a step, "
+        f"{percent_text(measurement.input_wait_ratio)} of it waiting for input"
+    )

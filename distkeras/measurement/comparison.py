@@ -1,0 +1,109 @@
+"""A result held against an older one: of the same config on the same machine, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from distkeras.errors import ConfigError
+from distkeras.observability.atomic_files import read_json
+from distkeras.observability.formats import rate_text
+
+Result = Mapping[str, Any]
+
+NOISE = 0.05
+# What decides how fast a machine is; its memory is a few bytes more or less after each start.
+_OF_MACHINE = ("cpu", "num_cores", "gpus")
+# What neither numbers nor speed depend on.
+_FREE_KEYS = ("name", "output_dir")
+
+
+def read_result(path: Path) -> Result:
+    """Reads a result that `distkeras bench --out` wrote.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    if not path.is_file():
+        raise ConfigError("There is no such result.", place="--compare", received=str(path))
+    result = read_json(path)
+    if result.get("kind") != "bench" or "settings" not in result:
+        raise ConfigError(
+            "This file is no result of distkeras bench.",
+            place=str(path),
+            remedy="give one that `distkeras bench --out` wrote",
+        )
+    return result
+
+
+def refuse_incomparable(machine: Mapping[str, Any], config: Mapping[str, Any], old: Result) -> None:
+    """Refuses to compare what was measured elsewhere, or with another config; before anything is measured.
+
+    Args:
+        machine: This machine, as in a result.
+        config: The resolved config.
+        old: The older result.
+
+    Raises:
+        ConfigError: Naming the first thing that differs.
+    """
+    for name in _OF_MACHINE:
+        if machine[name] != old["machine"].get(name):
+            raise ConfigError(
+                f"The older result was measured on another machine: its {name} differs.",
+                place="--compare",
+                received=f"{old['machine'].get(name)}, here {machine[name]}",
+                remedy="compare results of one machine",
+            )
+    differences = list(_differences(config, old["config"], ""))
+    if differences:
+        key, here, before = differences[0]
+        raise ConfigError(
+            f"The older result is of another config: {key} differs.",
+            place="--compare",
+            received=f"{before!r}, here {here!r}",
+            remedy="compare results of one config, or measure the old one again",
+        )
+
+
+def find_regressions(new: Result, old: Result) -> list[str]:
+    """Returns a sentence for each setting that became slower by more than noise, with intervals that do not meet.
+
+    Raises:
+        ConfigError: If the two have no setting in common.
+    """
+    before = {setting["name"]: setting for setting in old["settings"]}
+    pairs = [(setting, before[setting["name"]]) for setting in new["settings"] if setting["name"] in before]
+    if not pairs:
+        raise ConfigError(
+            "The two results have no setting in common.",
+            place="--compare",
+            received=", ".join(before),
+            remedy="give the same --workers, --batch-sizes and --precision",
+        )
+    return [_sentence(setting, was) for setting, was in pairs if _is_slower(setting, was)]
+
+
+def _is_slower(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    is_apart = new["examples_per_second_interval"][1] < old["examples_per_second_interval"][0]
+    return is_apart and new["examples_per_second"] < (1 - NOISE) * old["examples_per_second"]
+
+
+def _sentence(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    return f"{new['name']}: {_span(new)} examples/s; it was {_span(old)}"
+
+
+def _span(setting: Mapping[str, Any]) -> str:
+    low, high = setting["examples_per_second_interval"]
+    return f"{rate_text(setting['examples_per_second'])} ({rate_text(low)} to {rate_text(high)})"
+
+
+def _differences(a: Any, b: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for name in sorted({*a, *b}):
+            dotted = f"{prefix}.{name}" if prefix else str(name)
+            if dotted not in _FREE_KEYS:
+                yield from _differences(a.get(name), b.get(name), dotted)
+    elif a != b:
+        yield prefix, a, b

@@ -1,0 +1,135 @@
+"""What a step's time goes into: differences between trials that lack one thing each. Arithmetic on measured numbers."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import NormalDist
+
+from distkeras.measurement.plan import LARGE
+
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """What the trials of one pass took, each a full step, in seconds.
+
+    Attributes:
+        real: As the config says.
+        one_batch: With input that costs nothing.
+        bare: And without commits, validation, logging and callbacks.
+        apart: Of several workers, each one's step where they never talk; of one, nothing.
+        deviations: Deviations of these.
+        growth: How many times as long a step takes on `LARGE` times the batch, without all that; None: not known.
+    """
+
+    real: float
+    one_batch: float
+    bare: float
+    apart: Sequence[float] = ()
+    deviations: Sequence[float] = ()
+    growth: float | None = None
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of a real step; input, keeping, communication, host and compute are the whole of it.
+
+    Attributes:
+        input: Waiting for input, and what making it takes from computing.
+        keeping: Commits, validation, logging, callbacks and the turn of epochs.
+        communication: What workers spend on each other.
+        waiting: The part of `communication` that is only waiting for the slowest, at least.
+        host: What a step costs whatever its batch.
+        compute: The rest: what grows with the batch.
+    """
+
+    input: float
+    keeping: float
+    communication: float
+    waiting: float
+    host: float
+    compute: float
+
+
+def shares_of(times: StepTimes) -> Shares:
+    """Returns the shares of a step.
+
+    What lacks a thing cannot take longer than what has it: where it was measured so, that is noise, and the thing
+    costs nothing. A step on a batch of B takes `a + b * B`; `a` is the host's, and growth tells its share.
+    """
+    real = times.real
+    one_batch = min(times.one_batch, real)
+    bare = min(times.bare, one_batch)
+    apart = min(statistics.fmean(times.apart), bare) if times.apart else bare
+    fixed = 0.0 if times.growth is None else min(max((LARGE - times.growth) / (LARGE - 1), 0.0), 1.0)
+    host = fixed * apart
+    communication = (bare - apart) / real
+    return Shares(
+        input=1 - one_batch / real,
+        keeping=(one_batch - bare) / real,
+        communication=communication,
+        waiting=min(waiting_seconds(times.apart, times.deviations) / real, communication),
+        host=host / real,
+        compute=(apart - host) / real,
+    )
+
+
+def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> float:
+    """Returns how much longer than a mean step the slowest of independent workers takes.
+
+    Args:
+        means: Mean step of each worker that trains apart, in seconds.
+        deviations: Deviations of these.
+    """
+    if len(means) < 2:
+        return 0.0
+    deviation = math.sqrt(statistics.fmean(value**2 for value in deviations)) if deviations else 0.0
+    return max(means) - statistics.fmean(means) + deviation * expected_maximum(len(means))
+
+
+def expected_maximum(count: int) -> float:
+    """Returns the mean of the largest of `count` independent numbers from a normal distribution, in deviations."""
+    normal, width = NormalDist(), 0.01
+    points = [index * width for index in range(-800, 801)]
+    return width * sum(x * count * normal.pdf(x) * normal.cdf(x) ** (count - 1) for x in points)
+
+
+def typical(of_passes: Sequence[Shares]) -> Shares:
+    """Returns the median share of each thing over the passes; compute is what they leave."""
+    medians = {
+        field.name: statistics.median(getattr(one, field.name) for one in of_passes)
+        for field in fields(Shares)
+    }
+    others = sum(medians[name] for name in ("input", "keeping", "communication", "host"))
+    medians["compute"] = max(1 - others, 0.0)
+    return Shares(**medians)
+
+
+def intervals(of_passes: Sequence[Shares]) -> Mapping[str, tuple[float, float]]:
+    """Returns the interval around each share of `typical`."""
+    spans = {
+        field.name: median_interval([getattr(one, field.name) for one in of_passes])
+        for field in fields(Shares)
+    }
+    (low, high), rest = spans["compute"], typical(of_passes).compute
+    return {**spans, "compute": (min(low, rest), max(high, rest))}
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Returns two of the values between which the true median lies with a probability of at least 90%.
+
+    They are the k-th smallest and the k-th largest, with the largest k that allows it. Of up to seven values it is
+    their range; of fewer than five the probability is less: 75% of three.
+    """
+    ordered, depth = sorted(values), 0
+    while _coverage(len(ordered), depth + 1) >= COVERAGE:
+        depth += 1
+    return ordered[depth], ordered[-1 - depth]
+
+
+def _coverage(num_values: int, depth: int) -> float:
+    return 1 - 2 * sum(math.comb(num_values, k) for k in range(depth + 1)) / 2**num_values

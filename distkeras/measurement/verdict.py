@@ -1,0 +1,134 @@
+"""The verdict: what limits training, in one sentence with its numbers, and what to do about it. A pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from distkeras.measurement.remedies import (
+    LEAST_GAIN,
+    Remedy,
+    Situation,
+    remedy_for_communication,
+    remedy_for_compute,
+    remedy_for_host,
+    remedy_for_input,
+    remedy_for_keeping,
+)
+from distkeras.measurement.shares import Shares
+from distkeras.observability.formats import percent_text
+
+Bound = Literal["input", "compute", "communication", "host"]
+
+# Computing is what training is for: another share that is a third of the step is named before it, if something can be
+# done about that share. Below a tenth nothing is to be won.
+WORTH_NAMING = 0.3
+WORTH_SAYING = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What limits training.
+
+    Attributes:
+        bound: The largest share of a step that something can be done about; commits and logging count as the host's.
+        sentence: The bound with its numbers, the remedy, and what is to be expected of it.
+        remedy: What to do; None: nothing that the config could do.
+    """
+
+    bound: Bound
+    sentence: str
+    remedy: Remedy | None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    bound: Bound
+    share: float
+    said: str
+    remedy: Remedy | None
+
+
+def judge(shares: Shares, situation: Situation) -> Verdict:
+    """Returns the verdict on a setting that was taken apart.
+
+    Args:
+        shares: What a step's time goes into.
+        situation: What else is known.
+    """
+    candidates = sorted(_candidates(shares, situation), key=lambda one: one.share, reverse=True)
+    compute = _Candidate(
+        "compute", shares.compute, "of a step computes", remedy_for_compute(shares, situation)
+    )
+    first = candidates[0]
+    comes_first = first.share >= WORTH_NAMING and _helps(first) and not _helps(compute)
+    named = first if first.share > compute.share or comes_first else compute
+    others = [one for one in candidates if one is not named and one.share >= WORTH_SAYING]
+    return Verdict(named.bound, _sentence(named, others, situation), named.remedy if _helps(named) else None)
+
+
+def _candidates(shares: Shares, situation: Situation) -> list[_Candidate]:
+    # Of the host's two parts the larger one says what can be done; both count.
+    keeps = shares.keeping >= shares.host
+    host = _Candidate(
+        "host",
+        shares.host + shares.keeping,
+        _host_text(shares),
+        remedy_for_keeping(shares, situation) if keeps else remedy_for_host(shares, situation),
+    )
+    waiting = ""
+    if shares.waiting >= 0.01:
+        waiting = f" (at least {percent_text(shares.waiting)} waits for the slowest worker)"
+    return [
+        _Candidate(
+            "input", shares.input, _input_text(shares, situation), remedy_for_input(shares, situation)
+        ),
+        _Candidate(
+            "communication",
+            shares.communication,
+            f"of a step is spent between the workers{waiting}",
+            remedy_for_communication(shares, situation),
+        ),
+        host,
+    ]
+
+
+def _input_text(shares: Shares, situation: Situation) -> str:
+    waits = min(situation.input_wait_ratio, shares.input)
+    if waits > 0.9 * shares.input:
+        return "of a step waits for input"
+    # Where it is made on the cores that compute, it also takes time from them.
+    return (
+        f"of a step goes into input ({percent_text(waits)} waits for it, the rest shares the cores with it)"
+    )
+
+
+def _host_text(shares: Shares) -> str:
+    if shares.keeping < 0.01:
+        return "of a step is what it costs whatever its batch"
+    keeping, host = percent_text(shares.keeping), percent_text(shares.host)
+    return f"of a step is not the model: {keeping} commits, validation and logging, {host} a fixed cost of each step"
+
+
+def _beyond_config(bound: Bound, situation: Situation) -> str:
+    if bound == "input":
+        return "more CPU cores, or faster storage,"
+    if bound == "communication":
+        return "a faster network"
+    return "a faster GPU, or more of them," if situation.on_gpu else "more or faster cores, or a GPU,"
+
+
+def _helps(candidate: _Candidate) -> bool:
+    remedy = candidate.remedy
+    return remedy is not None and (remedy.gain is None or remedy.gain >= LEAST_GAIN)
+
+
+def _sentence(named: _Candidate, others: list[_Candidate], situation: Situation) -> str:
+    remedy = f"nothing in the config makes it faster: {_beyond_config(named.bound, situation)} would"
+    if named.remedy is not None and _helps(named):
+        remedy = f"{named.remedy.text}: {named.remedy.gain_text}"
+    text = f"{named.bound}-bound: {percent_text(named.share)} {named.said}; {remedy}."
+    if others:
+        said = ", ".join(f"{one.bound} {percent_text(one.share)}" for one in others)
+        text += f" Also: {said}."
+    return text

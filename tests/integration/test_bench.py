@@ -1,0 +1,197 @@
+"""`distkeras bench`: runs that were made slow on purpose are found to be slow for that reason.
+
+What is asserted is shares and names, never how long something took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distkeras.config import load_config, to_mapping
+from distkeras.measurement.ablation import measure
+from distkeras.measurement.plan import make_plan
+from distkeras.measurement.result import machine_and_versions, make_result
+from distkeras.observability.progress import Progress
+
+TINY = """\
+task: {kind: tabular_classification}
+data:
+  source: {kind: synthetic, num_examples: 200000, shape: [8], num_classes: 3}
+  split: {validation: 0, test: 0}
+model: {builder: mlp, arguments: {hidden_units: [8]}}
+training: {global_batch_size: 4}
+topology: {devices: cpu}
+"""
+COMMITS = """\
+task: {kind: tabular_classification}
+data:
+  source: {kind: synthetic, num_examples: 20000, shape: [64], num_classes: 3}
+  split: {validation: 0, test: 0}
+model: {builder: mlp, arguments: {hidden_units: [256]}}
+training: {global_batch_size: 64}
+topology: {devices: cpu}
+checkpoint: {every_steps: 1}
+"""
+PHOTOGRAPHS = """\
+task: {kind: image_classification}
+data:
+  source: {kind: image_folder, path: photographs}
+  image: {size: [16, 16]}
+  normalize: unit
+  split: {validation: 0, test: 0, method: random}
+model: {builder: cnn, arguments: {filters: [4]}}
+training: {global_batch_size: 8}
+topology: {devices: cpu}
+"""
+# Gradients of 9 MB for four examples.
+EXCHANGE = """\
+task: {kind: tabular_classification}
+data:
+  source: {kind: synthetic, num_examples: 20000, shape: [64], num_classes: 3}
+  split: {validation: 0, test: 0}
+model: {builder: mlp, arguments: {hidden_units: [1500, 1500]}}
+training: {global_batch_size: 4, optimizer: {name: sgd, learning_rate: 0.01}}
+topology: {kind: processes, workers: 2, devices: cpu}
+"""
+
+
+def bench(run_python, *arguments: str, code: int = 0):
+    """Runs one short pass of the command and returns its result and stderr."""
+    command = ["-m", "distkeras", "bench", "--pairs", "1", "--seconds", "0.5", "--json", *arguments]
+    result = run_python(*command, timeout=200)
+    assert result.returncode == code, result.stderr
+    return json.loads(result.stdout), result.stderr
+
+
+def measured(path: Path, *left_out: str):
+    """Returns the result of one short pass without some of its trials, each of which takes seconds to start."""
+    config = load_config(path, [f"output_dir={path.parent / 'runs'}"])
+    plan = make_plan(config, num_passes=1, seconds=0.5)
+    plan = replace(plan, ablations=[ablation for ablation in plan.ablations if ablation not in left_out])
+    progress = Progress(sys.stderr, quiet=True)
+    return make_result(config, plan, list(measure(config, plan, progress)), machine_and_versions([]))
+
+
+def test_photographs_that_take_long_to_decode_are_named(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), np.uint8)
+    for name in ("cats", "dogs"):
+        folder = tmp_path / "photographs" / name
+        folder.mkdir(parents=True)
+        for index in range(8):
+            pillow.fromarray(np.roll(pixels, index)).save(folder / f"{index}.jpg")
+    (tmp_path / "photographs.yaml").write_text(PHOTOGRAPHS)
+    result = measured(tmp_path / "photographs.yaml", "large")
+    assert result["bound"] == "input", result["verdict"]
+    assert result["shares"]["input"] > 0.5
+    assert "data.cache" in result["verdict"]
+    assert result["scaling_efficiency"] is None
+    assert result["input_wait_ratio"] > 0.3
+
+
+def test_tiny_steps_are_named_and_a_slower_result_than_before_is_found(run_python, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY)
+    faster = {"examples_per_second": 1e9, "examples_per_second_interval": [1e9, 1e9]}
+    old = {
+        "kind": "bench",
+        "date": "2026-11-21",
+        "settings": [{"name": "1 worker, batch 4, float32", **faster}],
+        "config": to_mapping(load_config(config)),
+        **machine_and_versions([]),
+    }
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    result, said = bench(
+        run_python, "--config", "tiny.yaml", "--compare", "old.json", "--out", "results", code=1
+    )
+    assert result["bound"] == "host", result["verdict"]
+    assert "training.global_batch_size: 16 instead of 4" in result["verdict"]
+    assert "slower than in old.json: 1 worker, batch 4, float32: " in said
+    assert Path(tmp_path, result["report"]).stat().st_size < 1_000_000
+    assert json.loads(Path(tmp_path, result["out"]).read_text()) == result
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_commit_every_step_is_named(tmp_path: Path) -> None:
+    (tmp_path / "commits.yaml").write_text(COMMITS)
+    result = measured(tmp_path / "commits.yaml", "large")
+    assert result["bound"] == "host", result["verdict"]
+    assert result["shares"]["keeping"] > 0.5
+    assert "checkpoint.every_steps: 10 instead of 1" in result["verdict"]
+
+
+def test_workers_that_exchange_large_gradients_for_few_examples_are_named(tmp_path: Path) -> None:
+    (tmp_path / "exchange.yaml").write_text(EXCHANGE)
+    result = measured(tmp_path / "exchange.yaml", "large", "alone")
+    assert result["bound"] == "communication", result["verdict"]
+    assert result["slowest_rank"] in (0, 1)
+    assert [len(trial["ranks"]) for trial in result["trials"]] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "last"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 75, "  fix: run it again")],
+)
+def test_a_stop_leaves_neither_processes_nor_files(tmp_path: Path, number: int, code: int, last: str) -> None:
+    (tmp_path / "exchange.yaml").write_text(EXCHANGE)
+    command = [sys.executable, "-m", "distkeras", "bench", "--config", "exchange.yaml"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while not (workers := _workers_in(tmp_path)):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert said.splitlines()[-1] == last
+    assert len(workers) >= 1
+    assert not _workers_in(tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+def _workers_in(folder: Path) -> list[int]:
+    """Returns the worker processes whose working directory is a folder."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            is_worker = b"distkeras.runners.worker_process" in (path / "cmdline").read_bytes()
+            if is_worker and os.readlink(path / "cwd") == str(folder):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_what_cannot_be_measured_is_refused_at_once(run_python, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+    def refused(*arguments: str) -> str:
+        result = run_python("-m", "distkeras", "bench", *arguments)
+        assert result.returncode == 2
+        assert result.stdout == ""
+        return result.stderr
+
+    assert "There is nothing to measure." in refused()
+    assert "not whole numbers above zero" in refused("--config", "tiny.yaml", "--batch-sizes", "32,x")
+    assert "no such precision" in refused("--config", "tiny.yaml", "--precision", "float8")
+    assert "does not divide by the 3 workers" in refused("--config", "tiny.yaml", "--workers", "3")
+    assert "This is not a bandwidth." in refused("--config", "tiny.yaml", "--simulate", "--bandwidth", "fast")
