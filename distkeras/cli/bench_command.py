@@ -307,4 +307,5 @@ def _simulation_lines(result: Mapping[str, Any], simulation: Mapping[str, Any]) 
         *aligned([HEADER, *text_rows(simulation)], indent=2),
         simulation["knee"],
         simulation["knob"],
+        simulation["published"],
     ]

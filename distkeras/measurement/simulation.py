@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distkeras.errors import ConfigError
-from distkeras.measurement.advice import knee, knob
+from distkeras.measurement.advice import advise, knee
 from distkeras.measurement.cost_model import BACKWARD_SHARE, Prediction, StepFacts, predict, predict_up_to
 from distkeras.measurement.network import Network
+from distkeras.measurement.published import compare, describe
 from distkeras.measurement.quantities import bandwidth_text, seconds_text
 from distkeras.observability.formats import count_text, percent_text, rate_text
 
@@ -37,6 +38,7 @@ def facts_of(result: Result) -> StepFacts:
             batch_size=batch_size,
             compute_seconds=result["ablations"][alone] / 1000,
             compute_deviation=_deviation(result, alone),
+            doubled_compute_seconds=_doubled(result["ablations"], alone),
             input_examples_per_second=result["examples_per_second"] / setting["num_workers"]
             if waits
             else math.inf,
@@ -72,7 +74,8 @@ def simulate(result: Result, network: Network, workers: Sequence[int]) -> dict[s
         "gradient_bytes": step.gradient_bytes,
         "workers": [_values(one) for one in predictions],
         "knee": knee(predict_up_to(step, network, max(workers))).describe(),
-        "knob": knob(predictions[-1]).describe(),
+        "knob": advise(predictions[-1]),
+        "published": describe(compare()),
     }
 
 
@@ -108,6 +111,13 @@ def _deviation(result: Result, ablation: str) -> float:
         for rank in trial["ranks"]
     ]
     return statistics.median(measured) if measured else 0.0
+
+
+def _doubled(ablations: Mapping[str, float], alone: str) -> float | None:
+    """Seconds of a step on twice the batch, by what four times the batch took; None: that was not measured."""
+    if "large" not in ablations:
+        return None
+    return (ablations[alone] + max(0.0, ablations["large"] - ablations[alone]) / 3) / 1000
 
 
 def _values(one: Prediction) -> dict[str, Any]:

@@ -47,3 +47,14 @@ def test_a_result_of_another_version_is_refused(make_result_of):
     del result["step"]["gradient_bytes"]
     with pytest.raises(ConfigError, match="lacks what a simulation needs"):
         facts_of(result)
+
+
+def test_twice_the_batch_takes_what_four_times_the_batch_says(make_result_of):
+    facts = facts_of(make_result_of(TWO, workers=[2]))
+    # 4 ms, and 8 on four times the batch: a third of the difference more.
+    assert facts.doubled_compute_seconds == pytest.approx(0.004 + 0.004 / 3)
+
+
+def test_the_model_is_shown_beside_published_figures(make_result_of):
+    simulation = simulate(make_result_of(TWO, workers=[2]), LINK, [8])
+    assert simulation["published"].startswith("This is a model. Beside ")
