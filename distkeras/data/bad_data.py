@@ -91,6 +91,8 @@ def _try_reading(source: Source, example_id: int) -> DataError | None:
         return known
     try:
         source.read_arrays(np.array([example_id]))
+        origin, [own_id] = source.origin(np.array([example_id]))
+        origin.require_unchanged(int(own_id))
     except DataError as error:
         return error
     except Exception as error:  # Any library below may fail in its own way; here only the place is wanted.

@@ -142,6 +142,14 @@ class Source(ABC):
         """Returns the source that some examples were taken from at first, and their ids in it; shape (n,)."""
         return self, ids
 
+    def require_unchanged(self, example_id: int) -> None:
+        """Looks at an example again as opening did, where that is more than reading it; for the source of `origin`.
+
+        Raises:
+            DataError: If it is not what it was.
+        """
+        return
+
     def file_of(self, ids: np.ndarray) -> np.ndarray | None:
         """Returns the index of the file that each example lies in, shape (n,); None: there are not several."""
         return None

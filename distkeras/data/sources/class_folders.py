@@ -96,6 +96,17 @@ class ClassFolderSource(Source):
         """Returns the bytes of a file and its label, for `read`; `ids` is an int64 scalar."""
         return tf.io.read_file(tf.gather(self._path_table, ids)), tf.gather(self._label_table, ids)
 
+    def require_unchanged(self, example_id: int) -> None:
+        path = os.path.join(self.name, self.paths[example_id])
+        found, known = list(map(int, self.inspect(path))), self.facts[example_id].tolist()
+        if found != known:
+            raise DataError(
+                "A file has changed since it was opened.",
+                place=path,
+                received=f"{found[0]:,} bytes; it had {known[0]:,}",
+                remedy="train again: the run goes on with what was committed, if the data is what it was then",
+            )
+
     def labels(self) -> np.ndarray:
         return self._labels
 

@@ -74,6 +74,12 @@ class MixtureSource(Source):
     def read_encoded(self, ids: tf.Tensor) -> tuple[Any, ...]:
         return self._from_one(ids, lambda source, inner: source.read_encoded(inner))
 
+    def require_unchanged(self, example_id: int) -> None:
+        index = int(self._place(np.array([example_id]))[0])
+        inner_id = np.array([example_id - self._first_ids[index]])
+        origin, [own_id] = self._sources[index].origin(inner_id)
+        origin.require_unchanged(int(own_id))
+
     def read_arrays(self, ids: np.ndarray) -> tuple[Any, ...]:
         places = self._place(ids)
         parts: list[Any] = []

@@ -11,6 +11,7 @@ from distkeras.data.bad_data import check_class_labels, find_unreadable_example
 from distkeras.data.sources.arrays import ArraySource
 from distkeras.data.sources.base import Source, Subset
 from distkeras.data.sources.image_folder import ImageFolderSource
+from distkeras.data.sources.mixture import MixtureSource
 from distkeras.errors import DataError
 
 
@@ -114,3 +115,21 @@ class TestFindUnreadableExample:
         assert error.place == "a.png in pictures"
         assert str(error.received).startswith("Unknown image file format.")
         assert str(error.received).endswith("required.")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_file_that_changed_since_it_was_opened_is_named(tmp_path: Path, mixed: bool) -> None:
+    for index in range(4):
+        kind = tmp_path / "ab"[index % 2]
+        kind.mkdir(exist_ok=True)
+        image = tf.io.encode_jpeg(np.full((20 + index, 30, 3), 99, np.uint8)).numpy()
+        (kind / f"{index}.jpg").write_bytes(image)
+    source: Source = ImageFolderSource(ImageFolderSection(kind="image_folder", path=tmp_path))
+    source = Subset(MixtureSource([source, source], [1.0, 1.0]) if mixed else source, np.array([3, 1, 2]))
+    assert find_unreadable_example(source) is None
+    # A whole image, but a smaller one: a part that was chosen by its old size does not lie in it.
+    (tmp_path / "b" / "3.jpg").write_bytes(tf.io.encode_jpeg(np.zeros((8, 8, 3), np.uint8)).numpy())
+    error = find_unreadable_example(source)
+    assert error is not None
+    assert error.problem == "A file has changed since it was opened."
+    assert error.place == str(tmp_path / "b" / "3.jpg")
