@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,42 +28,36 @@ def render(result: Mapping[str, Any]) -> str:
     for module, package in (("jinja2", "Jinja2"), ("matplotlib", "matplotlib")):
         if find_spec(module) is None:
             raise MissingDependencyError(package, "report")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from distkeras.measurement import charts
+    from distkeras.observability.report.templates import stylesheet, templates
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    stylesheet = (
-        resources.files("distkeras.observability.report").joinpath("page.css").read_text(encoding="utf-8")
-    )
     bound, _, explanation = result["verdict"].partition(": ")
     of_settings = charts.setting_chart(result)
-    return environment.get_template("bench.html.j2").render(
-        name=result["name"],
-        date=result["date"],
-        setting=result["setting"]["name"],
-        bound=bound,
-        explanation=explanation,
-        warnings=result["warnings"],
-        numbers=tables.key_numbers(result),
-        charts=[charts.share_chart(result), charts.ablation_chart(result)],
-        setting_charts=[of_settings] if of_settings else [],
-        shares=tables.share_rows(result),
-        ablations=tables.ablation_rows(result),
-        setting_header=tables.SETTING_HEADER,
-        settings=tables.setting_rows(result),
-        trial_header=tables.TRIAL_HEADER,
-        trials=tables.trial_rows(result)[:MAX_TRIALS],
-        command=shlex.join(map(str, result["command"])),
-        environment=tables.machine_rows(result),
-        config=render_document(result["config"]),
-        stylesheet=Markup(stylesheet),  # noqa: S704 (it is our own file)
-        inline=Markup,
+    return (
+        templates(Path(__file__).parent)
+        .get_template("bench.html.j2")
+        .render(
+            name=result["name"],
+            date=result["date"],
+            setting=result["setting"]["name"],
+            bound=bound,
+            explanation=explanation,
+            warnings=result["warnings"],
+            numbers=tables.key_numbers(result),
+            charts=[charts.share_chart(result), charts.ablation_chart(result)],
+            setting_charts=[of_settings] if of_settings else [],
+            shares=tables.share_rows(result),
+            ablations=tables.ablation_rows(result),
+            setting_header=tables.SETTING_HEADER,
+            settings=tables.setting_rows(result),
+            trial_header=tables.TRIAL_HEADER,
+            trials=tables.trial_rows(result)[:MAX_TRIALS],
+            command=shlex.join(map(str, result["command"])),
+            environment=tables.machine_rows(result),
+            config=render_document(result["config"]),
+            stylesheet=stylesheet(),
+            inline=Markup,
+        )
     )

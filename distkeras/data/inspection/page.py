@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -34,32 +33,27 @@ def render(inspection: Inspection) -> str:
     """
     if find_spec("jinja2") is None:
         raise MissingDependencyError("Jinja2", "report")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    stylesheet = (
-        resources.files("distkeras.observability.report").joinpath("page.css").read_text(encoding="utf-8")
-    )
-    return environment.get_template("contact_sheet.html.j2").render(
-        name=inspection.name,
-        kind=inspection.kind.replace("_", " "),
-        numbers=_key_numbers(inspection),
-        facts=list(inspection.facts.items()),
-        columns=[_column_row(column, Markup) for column in inspection.columns[:MAX_COLUMNS]],
-        num_columns=len(inspection.columns),
-        classes=_class_rows(inspection),
-        num_classes=len(inspection.classes or ()),
-        problems=inspection.problems[:MAX_PROBLEMS],
-        num_problems=len(inspection.problems),
-        groups=list(_groups(inspection.samples)),
-        stylesheet=Markup(stylesheet),  # noqa: S704 (it is our own file)
+    from distkeras.observability.report.templates import stylesheet, templates
+
+    return (
+        templates(Path(__file__).parent)
+        .get_template("contact_sheet.html.j2")
+        .render(
+            name=inspection.name,
+            kind=inspection.kind.replace("_", " "),
+            numbers=_key_numbers(inspection),
+            facts=list(inspection.facts.items()),
+            columns=[_column_row(column, Markup) for column in inspection.columns[:MAX_COLUMNS]],
+            num_columns=len(inspection.columns),
+            classes=_class_rows(inspection),
+            num_classes=len(inspection.classes or ()),
+            problems=inspection.problems[:MAX_PROBLEMS],
+            num_problems=len(inspection.problems),
+            groups=list(_groups(inspection.samples)),
+            stylesheet=stylesheet(),
+        )
     )
 
 

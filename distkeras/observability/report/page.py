@@ -8,13 +8,13 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from distkeras.observability.formats import count_text, metric_text
 from distkeras.observability.report import charts, story
 from distkeras.observability.report.drawing import shortened, thinned
 from distkeras.observability.report.facts import Facts, Json, parse_time
+from distkeras.observability.report.templates import stylesheet, templates
 
 # The parts that grow with the run are bounded, so that a page stays below 1 MB whatever the run was.
 _MAX_CLASSES = 50
@@ -29,17 +29,16 @@ _FOLDER = Path(__file__).parent
 
 def render_html(facts: Facts) -> str:
     """Returns the page: everything inline, no script, nothing fetched."""
-    environment = _templates(autoescape=True)
-    stylesheet = Markup((_FOLDER / "page.css").read_text(encoding="utf-8"))  # noqa: S704
+    environment = templates(_FOLDER)
     charts_of_page = _charts(facts)
     return environment.get_template("page.html.j2").render(
-        **_context(facts), stylesheet=stylesheet, **charts_of_page, inline=Markup
+        **_context(facts), stylesheet=stylesheet(), **charts_of_page, inline=Markup
     )
 
 
 def render_markdown(facts: Facts) -> str:
     """Returns the same report as Markdown, without charts and pictures."""
-    environment = _templates(autoescape=False)
+    environment = templates(_FOLDER, autoescape=False)
     environment.filters["cell"] = markdown_text
     environment.filters["fenced"] = fenced
     return environment.get_template("page.md.j2").render(**_context(facts))
@@ -106,17 +105,6 @@ def epoch_table(facts: Facts) -> tuple[list[str], list[list[str]]]:
         for row in thinned(rows, _MAX_EPOCHS)
     ]
     return ["epoch", *names], table
-
-
-def _templates(*, autoescape: bool) -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=autoescape,  # noqa: S701 (off only for Markdown, which has its own `cell` filter)
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def _context(facts: Facts) -> dict[str, Any]:
