@@ -28,8 +28,10 @@ import numpy as np
 from harness import Benchmark, Mode
 from input_layer import training_dataset
 from measuring import scratch, throughput
-from ratios import NOISE, Figures, Ratio
+from ratios import Figures, Ratio
 from train_command import train_rows
+
+from distkeras.measurement.comparison import NOISE
 
 BATCH, NUM_BATCHES, NUM_COLUMNS = 100, 10_000, 16
 # So small that the file of 1,000 rows has a whole one: what reading one group takes is the same for both.

@@ -8,7 +8,7 @@ A benchmark compares modes, which are ways of doing one job: ours, a peer's, and
 2. A pass runs every mode once. Passes alternate their direction (A B, B A, ...), so that what slows the machine down
    for a while, or from one run to the next, slows all modes alike.
 3. A ratio is of two runs of one pass. Reported is the median over the passes, never the ratio of two medians.
-4. Its interval is made of the ratios themselves (`ratios.median_interval`): of five passes their range, in which the
+4. Its interval is made of the ratios themselves (`shares.median_interval`): of five passes their range, in which the
    median lies with a probability of 94% if passes are independent. Under 5% is noise whatever the interval says.
 5. Seconds come and go on a shared machine; CPU-seconds less so. Both are in the result for every single run, with the
    load, the versions and the settings that they belong to. A target that was missed stays in the result.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-COVERAGE = 0.9
-NOISE = 0.05
+from distkeras.measurement.comparison import NOISE
+from distkeras.measurement.shares import median_interval
 
 Figures = Mapping[str, float]
 
@@ -58,26 +57,6 @@ class Ratio:
         if self.target is None:
             return None
         return median >= self.target if self.better == "more" else median <= self.target
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns two of the values between which the true median lies with a probability of at least 90%.
-
-    They are the k-th smallest and the k-th largest, with the largest k that allows it. That supposes nothing of how
-    the values are distributed. Of up to seven values it is their range; of fewer than five the probability is less.
-    """
-    ordered, depth = sorted(values), 0
-    while coverage(len(ordered), depth + 1) >= COVERAGE:
-        depth += 1
-    return ordered[depth], ordered[-1 - depth]
-
-
-def coverage(num_values: int, depth: int) -> float:
-    """Returns the probability that the median lies between the two values that are `depth` places in from the ends.
-
-    Each value is above the median with probability one half, so how many are is binomial.
-    """
-    return 1 - 2 * sum(math.comb(num_values, k) for k in range(depth + 1)) / 2**num_values
 
 
 def find_regressions(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:

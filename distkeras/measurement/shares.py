@@ -122,14 +122,19 @@ def intervals(of_passes: Sequence[Shares]) -> Mapping[str, tuple[float, float]]:
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """Returns two of the values between which the true median lies with a probability of at least 90%.
 
-    They are the k-th smallest and the k-th largest, with the largest k that allows it. Of up to seven values it is
-    their range; of fewer than five the probability is less: 75% of three.
+    They are the k-th smallest and the k-th largest, with the largest k that allows it. That supposes nothing of how
+    the values are distributed. Of up to seven values it is their range; of fewer than five the probability is less:
+    75% of three.
     """
     ordered, depth = sorted(values), 0
-    while _coverage(len(ordered), depth + 1) >= COVERAGE:
+    while coverage(len(ordered), depth + 1) >= COVERAGE:
         depth += 1
     return ordered[depth], ordered[-1 - depth]
 
 
-def _coverage(num_values: int, depth: int) -> float:
+def coverage(num_values: int, depth: int) -> float:
+    """Returns the probability that the median lies between the two values that are `depth` places in from the ends.
+
+    Each value is above the median with probability one half, so how many are is binomial.
+    """
     return 1 - 2 * sum(math.comb(num_values, k) for k in range(depth + 1)) / 2**num_values

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from ratios import Ratio, coverage, find_regressions, median_interval  # noqa: E402 (not installed: found by its folder)
+from ratios import Ratio, find_regressions  # noqa: E402 (not installed: found by its folder)
 
 Span = tuple[float, float]
 SCRIPT = f"""
@@ -56,20 +55,6 @@ B = Benchmark(id="C0", script=__file__, figure="rate", unit="a second", modes={{
 if __name__ == "__main__":
     harness.main(B, "doc")
 """
-
-
-@pytest.mark.parametrize(("num", "depth"), [(1, 0), (2, 0), (5, 0), (7, 0), (8, 1), (11, 2), (30, 10)])
-def test_an_interval_is_made_of_values_so_many_places_in(num: int, depth: int) -> None:
-    assert median_interval([float(x) for x in reversed(range(num))]) == (depth, num - 1 - depth)
-    assert num < 5 or coverage(num, depth) >= 0.9
-    assert coverage(num, depth + 1) < 0.9
-
-
-def test_coverage_is_the_share_of_samples_that_enclose_the_median() -> None:
-    for num, depth in ((5, 0), (8, 1), (9, 2)):
-        signs = [sum(sample) for sample in product((0, 1), repeat=num)]
-        enclosing = [depth < above < num - depth for above in signs]
-        assert coverage(num, depth) == pytest.approx(sum(enclosing) / len(enclosing))
 
 
 def test_a_ratio_is_of_pairs() -> None:
