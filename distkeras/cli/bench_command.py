@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from distkeras.observability.progress import Progress
 
 EXIT_SLOWER = 1
+# Numbers of workers that are simulated where none are named.
+SIMULATED = (8, 64, 512)
 
 
 class Devices(StrEnum):
@@ -106,20 +108,24 @@ def bench(
     logging, of other workers. What is slow follows from the differences. Nothing of it is kept but the result.
     """
     with exit_on_error(debug):
-        from distkeras.measurement.quantities import parse_bandwidth, parse_duration, parse_worker_counts
+        from distkeras.measurement.quantities import parse_bandwidth, parse_duration, parse_numbers
 
-        simulated = parse_worker_counts(workers or "8,64,512", "--workers") if simulate else []
         # What is wrong with these is found out before the measuring rather than after it.
         link = (parse_bandwidth(bandwidth, "--bandwidth"), parse_duration(latency, "--latency"))
-        if simulate and source is not None:
-            from distkeras.measurement.comparison import read_result
-
-            result: Mapping[str, Any] = read_result(source)
+        numbers = parse_numbers(workers, "--workers") if workers is not None else []
+        if source is not None:
+            result = _read(source, simulate)
         else:
             loaded = _loaded(config, overrides or (), devices)
-            matrix = _Matrix(None if simulate else workers, batch_sizes, precision)
-            result = _measured(loaded, matrix, pairs, seconds, out, compare, quiet=quiet)
-        simulation = _simulated(result, simulated, link) if simulate else None
+            matrix = {
+                "workers": [] if simulate else numbers,
+                "batch_sizes": parse_numbers(batch_sizes, "--batch-sizes") if batch_sizes is not None else [],
+                "precisions": _precisions(precision),
+                "num_passes": pairs,
+                "seconds": seconds,
+            }
+            result = _measured(loaded, matrix, out, compare, quiet=quiet)
+        simulation = _simulated(result, sorted(set(numbers)) or SIMULATED, link) if simulate else None
         if json:
             print_json({**result, "simulation": simulation} if simulation else result)
         elif simulation:
@@ -133,51 +139,20 @@ def bench(
             raise typer.Exit(EXIT_SLOWER)
 
 
-class _Matrix:
-    """The lists of the command line, as text."""
-
-    def __init__(self, workers: str | None, batch_sizes: str | None, precision: str | None) -> None:
-        self._workers, self._batch_sizes, self._precision = workers, batch_sizes, precision
-
-    @property
-    def workers(self) -> Sequence[int]:
-        return _numbers(self._workers, "--workers")
-
-    @property
-    def batch_sizes(self) -> Sequence[int]:
-        return _numbers(self._batch_sizes, "--batch-sizes")
-
-    @property
-    def precisions(self) -> Sequence[Precision]:
-        from distkeras.errors import ConfigError
-        from distkeras.measurement.plan import PRECISIONS
-
-        names: list[Any] = [name.strip() for name in (self._precision or "").split(",") if name.strip()]
-        unknown = [name for name in names if name not in PRECISIONS]
-        if unknown:
-            raise ConfigError(
-                "There is no such precision.",
-                place="--precision",
-                received=unknown[0],
-                remedy=f"use {', '.join(PRECISIONS)}",
-            )
-        return names
-
-
-def _numbers(text: str | None, place: str) -> Sequence[int]:
+def _precisions(text: str | None) -> list[Precision]:
     from distkeras.errors import ConfigError
+    from distkeras.measurement.plan import PRECISIONS
 
-    if text is None:
-        return ()
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    names: list[Any] = [name.strip() for name in text.split(",")] if text is not None else []
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown:
         raise ConfigError(
-            "These are not whole numbers above zero.",
-            place=place,
-            received=text,
-            remedy="write them with commas between them, such as 32,64",
+            "There is no such precision.",
+            place="--precision",
+            received=unknown[0],
+            remedy=f"use {', '.join(PRECISIONS)}",
         )
-    return [int(part) for part in parts]
+    return names
 
 
 def _loaded(path: Path | None, overrides: Sequence[str], devices: Devices | None) -> Config:
@@ -190,15 +165,22 @@ def _loaded(path: Path | None, overrides: Sequence[str], devices: Devices | None
     return load_config(path, [*overrides, *chosen])
 
 
+def _read(source: Path, simulate: bool) -> Mapping[str, Any]:
+    from distkeras.errors import ConfigError
+    from distkeras.measurement.comparison import read_result
+
+    if not simulate:
+        raise ConfigError(
+            "A result is only read to simulate from it.",
+            place="--from",
+            received=str(source),
+            remedy="add --simulate, or measure a config: --config FILE --compare OLD.json",
+        )
+    return read_result(source, "--from")
+
+
 def _measured(
-    config: Config,
-    matrix: _Matrix,
-    pairs: int,
-    seconds: float,
-    out: Path | None,
-    compare: Path | None,
-    *,
-    quiet: bool,
+    config: Config, matrix: Mapping[str, Any], out: Path | None, compare: Path | None, *, quiet: bool
 ) -> dict[str, Any]:
     from distkeras.config import to_mapping
     from distkeras.measurement.ablation import measure
@@ -208,16 +190,9 @@ def _measured(
     from distkeras.observability.progress import Progress
     from distkeras.runners.record import this_command
 
-    plan = make_plan(
-        config,
-        workers=matrix.workers,
-        batch_sizes=matrix.batch_sizes,
-        precisions=matrix.precisions,
-        num_passes=pairs,
-        seconds=seconds,
-    )
+    plan = make_plan(config, **matrix)
     where = machine_and_versions(this_command())
-    old = read_result(compare) if compare else None
+    old = read_result(compare, "--compare") if compare else None
     if old is not None:
         refuse_incomparable(where["machine"], to_mapping(config), old)
     target = _result_file(out, config.name)

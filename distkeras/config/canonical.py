@@ -77,7 +77,17 @@ def diff(a: Config, b: Config) -> list[tuple[str, Any, Any]]:
 
     A value is `ABSENT` where one of the configs has no such key.
     """
-    return list(_differences(to_mapping(a), to_mapping(b), ""))
+    return list(differences(to_mapping(a), to_mapping(b)))
+
+
+def differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yields the dotted keys whose values differ in two trees of JSON values, each with both values, as `diff` does."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for name in [*a, *(name for name in b if name not in a)]:
+            dotted = f"{prefix}.{name}" if prefix else str(name)
+            yield from differences(a.get(name, ABSENT), b.get(name, ABSENT), dotted)
+    elif ABSENT in (a, b) or _canonical(a) != _canonical(b):
+        yield prefix, a, b
 
 
 def schema() -> dict[str, Any]:
@@ -113,15 +123,6 @@ def _remove(mapping: dict[str, Any], dotted: str) -> None:
     for section in sections:
         mapping = mapping.get(section) or {}
     mapping.pop(name, None)
-
-
-def _differences(a: Any, b: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for name in [*a, *(name for name in b if name not in a)]:
-            dotted = f"{prefix}.{name}" if prefix else str(name)
-            yield from _differences(a.get(name, ABSENT), b.get(name, ABSENT), dotted)
-    elif ABSENT in (a, b) or _canonical(a) != _canonical(b):
-        yield prefix, a, b
 
 
 def _canonical(value: Any) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distkeras.config.canonical import differences
 from distkeras.errors import ConfigError
 from distkeras.observability.atomic_files import read_json
 from distkeras.observability.formats import rate_text
@@ -19,14 +20,23 @@ _OF_MACHINE = ("cpu", "num_cores", "gpus")
 _FREE_KEYS = ("name", "output_dir")
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path, place: str) -> Result:
     """Reads a result that `distkeras bench --out` wrote.
+
+    Args:
+        path: The file.
+        place: Where it was given, such as `--compare`.
 
     Raises:
         ConfigError: If it is something else.
     """
     if not path.is_file():
-        raise ConfigError("There is no such result.", place="--compare", received=str(path))
+        raise ConfigError(
+            "There is no such result.",
+            place=place,
+            received=str(path),
+            remedy="write one with: distkeras bench --config FILE --out RESULT.json",
+        )
     result = read_json(path)
     if result.get("kind") != "bench" or "settings" not in result:
         raise ConfigError(
@@ -56,13 +66,13 @@ def refuse_incomparable(machine: Mapping[str, Any], config: Mapping[str, Any], o
                 received=f"{old['machine'].get(name)}, here {machine[name]}",
                 remedy="compare results of one machine",
             )
-    differences = list(_differences(config, old["config"], ""))
-    if differences:
-        key, here, before = differences[0]
+    found = [one for one in differences(config, old["config"]) if one[0] not in _FREE_KEYS]
+    if found:
+        key, here, before = found[0]
         raise ConfigError(
             f"The older result is of another config: {key} differs.",
             place="--compare",
-            received=f"{before!r}, here {here!r}",
+            received=f"{before}, here {here}",
             remedy="compare results of one config, or measure the old one again",
         )
 
@@ -97,13 +107,3 @@ def _sentence(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
 def _span(setting: Mapping[str, Any]) -> str:
     low, high = setting["examples_per_second_interval"]
     return f"{rate_text(setting['examples_per_second'])} ({rate_text(low)} to {rate_text(high)})"
-
-
-def _differences(a: Any, b: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for name in sorted({*a, *b}):
-            dotted = f"{prefix}.{name}" if prefix else str(name)
-            if dotted not in _FREE_KEYS:
-                yield from _differences(a.get(name), b.get(name), dotted)
-    elif a != b:
-        yield prefix, a, b

@@ -1,4 +1,4 @@
-"""Bandwidths, durations, sizes and numbers of workers as people write them: `100Gb`, `10us`, `25MB`, `8,64,512`."""
+"""Bandwidths, durations and lists of numbers as people write them: `100Gb`, `10us`, `8,64,512`; sizes as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from distkeras.observability.formats import rate_text
 _NUMBER = r"(?P<number>\d+(?:\.\d+)?)\s*"
 _PREFIX = r"(?P<prefix>(?:[kKMGT]i?)?)"
 _BANDWIDTH = re.compile(rf"{_NUMBER}{_PREFIX}(?P<unit>bits?|b|B)(?:/s|ps)?")
-_SIZE = re.compile(rf"{_NUMBER}{_PREFIX}B")
 _DURATION = re.compile(
     rf"{_NUMBER}(?P<unit>ns|us|µs|μs|ms|s)"
 )  # two letters look like this: micro, and the Greek mu
@@ -68,39 +67,12 @@ def parse_duration(text: str, place: str) -> float:
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
-def parse_size(text: str, place: str) -> float:
-    """Reads a size: `25MB` is 25,000,000 bytes, `4MiB` is 4,194,304.
-
-    Args:
-        text: The size.
-        place: Where it was given.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        ConfigError: If it is not a size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(
-            "This is not a size.",
-            place=place,
-            received=text,
-            remedy="write a number and a unit, such as 25MB, 4MiB or 1.5GB",
-        )
-    return float(match["number"]) * _factor(match["prefix"])
-
-
-def parse_worker_counts(text: str, place: str) -> list[int]:
-    """Reads numbers of workers: `8,64,512`.
+def parse_numbers(text: str, place: str) -> list[int]:
+    """Reads whole numbers: `8,64,512`.
 
     Args:
         text: The numbers, with commas between them.
         place: Where they were given, such as `--workers`.
-
-    Returns:
-        The numbers, each once, the fewest workers first.
 
     Raises:
         ConfigError: If one of them is not a whole number above zero.
@@ -108,12 +80,12 @@ def parse_worker_counts(text: str, place: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(
-            "These are not numbers of workers.",
+            "These are not whole numbers above zero.",
             place=place,
             received=text,
-            remedy="write whole numbers above zero with commas between them, such as 8,64,512",
+            remedy="write them with commas between them, such as 8,64,512",
         )
-    return sorted({int(part) for part in parts})
+    return [int(part) for part in parts]
 
 
 def bandwidth_text(bytes_per_second: float) -> str:

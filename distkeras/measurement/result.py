@@ -119,13 +119,13 @@ class _Taken:
         ]
 
     def rate(self, setting: Setting) -> float:
-        return _median(one.examples_per_second for one in self.of("real", setting))
+        return statistics.median(one.examples_per_second for one in self.of("real", setting))
 
     def rate_interval(self, setting: Setting) -> tuple[float, float]:
         return median_interval([one.examples_per_second for one in self.of("real", setting)])
 
     def input_wait_ratio(self, setting: Setting) -> float:
-        return _median(one.input_wait_ratio for one in self.of("real", setting))
+        return statistics.median(one.input_wait_ratio for one in self.of("real", setting))
 
     def efficiency(self) -> float | None:
         """Returns the examples a second of all workers as a share of as many times those of one that is alone."""
@@ -149,17 +149,21 @@ class _Taken:
         real = self.of("real", self._plan.subject)
         names = ("p50", "p90", "p99")
         percentiles = {
-            name: _median(max(rank["step_milliseconds"][name] for rank in one.ranks) for one in real)
+            name: statistics.median(
+                max(rank["step_milliseconds"][name] for rank in one.ranks) for one in real
+            )
             for name in names
         }
         values = [one.as_mapping() for one in real]
         first = real[0].ranks[0]
         return {
-            "mean_milliseconds": 1000 * _median(one.step_seconds for one in real),
+            "mean_milliseconds": 1000 * statistics.median(one.step_seconds for one in real),
             "percentile_milliseconds": percentiles,
-            "deviation_milliseconds": 1000 * _median(max(one.deviations) for one in real),
+            "deviation_milliseconds": 1000 * statistics.median(max(one.deviations) for one in real),
             "peak_memory_bytes": max(one["peak_memory_bytes"] for one in values),
-            "cpu_seconds_per_1000_examples": _median(one["cpu_seconds_per_1000_examples"] for one in values),
+            "cpu_seconds_per_1000_examples": statistics.median(
+                one["cpu_seconds_per_1000_examples"] for one in values
+            ),
             **{
                 name: first[name]
                 for name in ("num_trainable_parameters", "gradient_bytes", "bucket_bytes", "device")
@@ -172,7 +176,7 @@ class _Taken:
         for name in self._plan.ablations:
             found = self.of(name, self._plan.subject)
             if found:
-                result[name] = 1000 * _median(one.step_seconds for one in found)
+                result[name] = 1000 * statistics.median(one.step_seconds for one in found)
         return result
 
     def spread(self) -> float:
@@ -234,12 +238,10 @@ def _setting_values(setting: Setting, taken: _Taken) -> dict[str, Any]:
         **vars(setting),
         "examples_per_second": taken.rate(setting),
         "examples_per_second_interval": list(taken.rate_interval(setting)),
-        "step_milliseconds": 1000 * _median(one.step_seconds for one in real),
+        "step_milliseconds": 1000 * statistics.median(one.step_seconds for one in real),
         "input_wait_ratio": taken.input_wait_ratio(setting),
         "peak_memory_bytes": max(one["peak_memory_bytes"] for one in values),
-        "cpu_seconds_per_1000_examples": _median(one["cpu_seconds_per_1000_examples"] for one in values),
+        "cpu_seconds_per_1000_examples": statistics.median(
+            one["cpu_seconds_per_1000_examples"] for one in values
+        ),
     }
-
-
-def _median(values: Any) -> float:
-    return statistics.median(values)

@@ -64,15 +64,15 @@ def test_another_config_is_refused_and_another_name_is_not(result):
 
 def test_a_result_is_read_back(result, tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(result))
-    assert read_result(tmp_path / "old.json") == result
+    assert read_result(tmp_path / "old.json", "--compare") == result
 
 
 def test_what_is_no_result_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no such result"):
-        read_result(tmp_path / "none.json")
+        read_result(tmp_path / "none.json", "--compare")
     (tmp_path / "other.json").write_text('{"ratios": {}}')
     with pytest.raises(ConfigError, match="no result of distkeras bench"):
-        read_result(tmp_path / "other.json")
+        read_result(tmp_path / "other.json", "--compare")
     (tmp_path / "torn.json").write_text('{"kind"')
     with pytest.raises(DataError, match="does not hold a JSON object"):
-        read_result(tmp_path / "torn.json")
+        read_result(tmp_path / "torn.json", "--compare")
