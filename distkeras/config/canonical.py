@@ -31,6 +31,8 @@ FREE_KEYS: Final = (
     "topology.layout",
     "training.epochs",
     "training.steps_per_execution",
+    "data.num_parallel_calls",
+    "data.ram_budget_bytes",
     # Where data lies may change; what it is may not, and that is the fingerprint's to say.
     "data.source.path",
     "data.validation.path",

@@ -65,6 +65,8 @@ class InputSection(Section):
     everything else; random ones in training only, and not the same numbers at every number of workers."""
     cache: CacheSection | None = None
     """Keeps decoded examples for later epochs; null: they are read and decoded every time."""
+    num_parallel_calls: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
+    """Examples that are read and decoded at the same time; `auto`: as tf.data finds best while it runs."""
     ram_budget_bytes: int | None = Field(default=None, gt=0)
     """Memory that reading ahead may take; null: half of what is free."""
     max_bad_records: int = Field(default=0, ge=0)

@@ -21,7 +21,7 @@ with one length; where a plan has shorter ones, the fill is cut off at the end.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ def training_dataset(
     start_step: int,
     end_step: int | None = None,
     changes: RandomChanges | None = None,
+    num_parallel_calls: int | None = None,
     ram_budget_bytes: int | None = None,
 ) -> tf.data.Dataset:
     """Returns this worker's batches from a step on, without end.
@@ -71,6 +72,7 @@ def training_dataset(
         start_step: Global step of the first batch, counted over epochs. Any step is reached at once.
         end_step: The global step that nobody will ask for; None: there is none. A stream is not read beyond it.
         changes: Random changes to the examples; None: none.
+        num_parallel_calls: Examples that are read at the same time; None: as TensorFlow finds best while it runs.
         ram_budget_bytes: Memory that reading ahead may take; None: as TensorFlow chooses, half of what is free.
 
     Returns:
@@ -90,7 +92,7 @@ def training_dataset(
     end_step = NO_END if end_step is None else end_step
     source = source.in_order(end_step * plan.global_batch_size)
     reading = _Reading(source, plan, order, topology, changes or RandomChanges(), seed)
-    batches = reading.batches(range(start_step, end_step), ram_budget_bytes)
+    batches = reading.batches(range(start_step, end_step), num_parallel_calls, ram_budget_bytes)
     return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
@@ -110,7 +112,7 @@ def evaluation_dataset(source: Source, topology: Topology, *, global_batch_size:
     plan = BatchPlan(source.num_examples, global_batch_size, "partial")
     reading = _Reading(source, plan, ById(source.num_examples), topology, RandomChanges(), seed=0)
     num_batches = plan.steps_per_epoch * topology.num_local_replicas
-    batches = reading.batches(range(plan.steps_per_epoch), None)
+    batches = reading.batches(range(plan.steps_per_epoch))
     return batches.apply(tf.data.experimental.assert_cardinality(num_batches))
 
 
@@ -125,20 +127,22 @@ class _Reading:
     changes: RandomChanges
     seed: int
 
-    def batches(self, steps: range, ram_budget_bytes: int | None) -> tf.data.Dataset:
+    def batches(
+        self, steps: range, num_parallel_calls: int | None = None, ram_budget_bytes: int | None = None
+    ) -> tf.data.Dataset:
         """The pipeline, in the order that the module's docstring explains."""
         blocks = self._blocks(steps)
         # The examples of a stream can only be read one after the other.
-        in_parallel = None if self.source.is_stream else tf.data.AUTOTUNE
+        in_parallel = None if self.source.is_stream else num_parallel_calls or tf.data.AUTOTUNE
         if self.source.granularity == "batch":
-            batches = blocks.map(self._read_block, num_parallel_calls=in_parallel).unbatch()
+            batches = _mapped(blocks, self._read_block, in_parallel).unbatch()
         else:
-            examples = blocks.map(self._flatten_with_boxes).unbatch()
-            examples = examples.map(self._read_example, num_parallel_calls=tf.data.AUTOTUNE)
+            examples = _mapped(blocks, self._flatten_with_boxes).unbatch()
+            examples = _mapped(examples, self._read_example, num_parallel_calls or tf.data.AUTOTUNE)
             batches = examples.batch(self._batch_length, drop_remainder=True)
-            batches = batches.map(self._finish_batch, num_parallel_calls=tf.data.AUTOTUNE)
+            batches = _mapped(batches, self._finish_batch, tf.data.AUTOTUNE)
         if not self._has_equal_batches:
-            batches = batches.map(_cut)
+            batches = _mapped(batches, _cut)
         options = tf.data.Options()
         options.deterministic = True
         # Examples and batches are made side by side. Single operations that are divided among threads, too, only wait
@@ -171,7 +175,7 @@ class _Reading:
                 numbers.set_shape((None, self._batch_length, self.changes.num_draws))
             return ids, lengths, *draws
 
-        return tf.data.Dataset.range(math.ceil(len(steps) / block_length)).map(block)
+        return _mapped(tf.data.Dataset.range(math.ceil(len(steps) / block_length)), block)
 
     def _ids_and_draws(self, steps: range) -> tuple[np.ndarray, ...]:
         topology, num_draws = self.topology, self.changes.num_draws
@@ -243,6 +247,14 @@ class _Reading:
             read_at_once = TEXT_VALUES if is_text else _num_values(self.source.feature_shape)
         step_values = self._batch_length * self.topology.num_local_replicas * read_at_once
         return max(1, min(MAX_STEPS_PER_BLOCK, BLOCK_VALUES // step_values))
+
+
+def _mapped(
+    dataset: tf.data.Dataset, function: Callable[..., Any], in_parallel: int | None = None
+) -> tf.data.Dataset:
+    """Maps without AutoGraph, which would take half a second to rewrite what has no use for it."""
+    traced = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(traced, num_parallel_calls=in_parallel)
 
 
 def _shaped(features: Any, shape: Any) -> Any:

@@ -73,6 +73,7 @@ def training_batches(
     settings: RunSettings, data: TrainingData, plan: BatchPlan, topology: Topology, start_step: int
 ) -> tf.data.Dataset:
     """Returns this worker's training batches from a step on, without end, with class weights as sample weights."""
+    calls = data.input.num_parallel_calls
     batches = training_dataset(
         data.train,
         plan,
@@ -82,6 +83,7 @@ def training_batches(
         start_step=start_step,
         end_step=settings.training.num_steps,
         changes=data.changes,
+        num_parallel_calls=None if calls == "auto" else calls,
         ram_budget_bytes=data.input.ram_budget_bytes,
     )
     weights = settings.training.class_weight

@@ -65,12 +65,20 @@ def train(
     shuffle: bool = True,
     start_step: int = 0,
     image: ImageSection = NO_CHANGES,
+    num_parallel_calls: int | None = None,
 ) -> tf.data.Dataset:
     input = InputSection(shuffle=shuffle, image=image)
     prepared = prepare(input, source).apply(source)
     order, changes = training_order(prepared, input, seed), RandomChanges(image)
     return training_dataset(
-        prepared, plan, order, topology, seed=seed, start_step=start_step, changes=changes
+        prepared,
+        plan,
+        order,
+        topology,
+        seed=seed,
+        start_step=start_step,
+        changes=changes,
+        num_parallel_calls=num_parallel_calls,
     )
 
 
@@ -185,6 +193,18 @@ def test_blocks_of_one_step_and_of_many_give_the_same(monkeypatch: pytest.Monkey
     many = global_batches(source, plan, 2, 2, 12)
     monkeypatch.setattr(pipeline, "MAX_STEPS_PER_BLOCK", 1)
     assert global_batches(source, plan, 2, 2, 12) == many
+
+
+@pytest.mark.parametrize(
+    ("source", "image"),
+    [(numbered(37), NO_CHANGES), (OneByOne(37), ImageSection(size=(4, 4)))],
+    ids=["batches", "examples"],
+)
+def test_how_many_examples_are_read_at_once_changes_no_batch(source: Source, image: ImageSection):
+    plan = BatchPlan(37, 8, "partial")
+    usual = global_batches(source, plan, 2, 1, 12, image=image)
+    for number in (1, 3):
+        assert global_batches(source, plan, 2, 1, 12, image=image, num_parallel_calls=number) == usual
 
 
 @pytest.mark.parametrize(("world_size", "num_local_replicas"), TOPOLOGIES)
