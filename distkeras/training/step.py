@@ -104,7 +104,8 @@ def trace_variables(model: keras.Model, batch: Any) -> None:
     with ExitStack() as stack:
         for optimizer in optimizers_of(model):
             stack.enter_context(replaced(optimizer, "apply", building(optimizer)))
-        tf.function(lambda data: model.train_step(_without_optionals(data))).get_concrete_function(batch)
+        step = tf.function(lambda data: model.train_step(_without_optionals(data)), autograph=False)
+        step.get_concrete_function(batch)
 
 
 def _replicated_step(
