@@ -18,8 +18,8 @@ _logger = logging.getLogger(__name__)
 class BackgroundWriter:
     """Commits checkpoints one at a time in a thread of its own.
 
-    An error of a commit is raised where the training loop passes next: in `raise_pending`, `submit` or
-    `close`; once, and never lost. As a context manager it closes itself at the end.
+    An error of a commit, or of a function that writes a file of it, is raised where the training loop passes next: in
+    `raise_pending`, `submit` or `close`; once, and never lost. As a context manager it closes itself at the end.
 
     Args:
         directory: Where the commits of the run are.

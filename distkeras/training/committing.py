@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 
+from distkeras.checkpoint.arrays import dump_arrays
+from distkeras.checkpoint.streams import Writable
 from distkeras.checkpoint.writer import BackgroundWriter
 from distkeras.training.callback_state import capture_callbacks, plain_attributes
-from distkeras.training.checkpoints import files
+from distkeras.training.checkpoints import ARRAYS
 from distkeras.training.schedule import Cursor
 from distkeras.training.state import Arrays, optimizer_targets, require_finite
 from distkeras.training.stopping import stop_error
@@ -71,6 +74,7 @@ class Committer(keras.callbacks.Callback):
         Raises:
             InterruptedRunError: After a commit, if the user pressed Ctrl-C.
             PreemptedError: After a commit, if the process was told to go.
+            TrainingError: If weights were not finite numbers when they were to be committed.
         """
         if self._writer is not None:
             self._writer.raise_pending()
@@ -106,19 +110,27 @@ class Committer(keras.callbacks.Callback):
     def commit(self) -> None:
         """Copies the state to the host and commits it in the background. Collective.
 
+        Weights that are not finite numbers are found there, and not committed: the writer raises it.
+
         Raises:
-            TrainingError: If a weight is not a finite number; nothing is committed then.
+            TrainingError: If so were those of the commit before.
         """
+        if self._writer is not None:
+            self._writer.close()  # it may still read the memory that the state is copied into
         state = self._capture()
         if self._writer is None:
             return
         step = self._cursor.step
         plain, arrays = capture_callbacks(self._callbacks, self._arguments)
         arrays |= state
-        require_finite(arrays, step)
         metadata = self._plan.metadata | {
             "callbacks": plain,
             "optimizer_targets": optimizer_targets(self.model),
             "stopped_early": bool(self.model.stop_training),
         }
-        self._writer.submit(step, files(arrays), metadata)
+        self._writer.submit(step, {ARRAYS: partial(_dump_finite, arrays, step)}, metadata)
+
+
+def _dump_finite(arrays: Arrays, step: int, stream: Writable) -> None:
+    require_finite(arrays, step)
+    dump_arrays(arrays, stream)

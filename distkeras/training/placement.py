@@ -36,6 +36,8 @@ class FitPlan:
         asked_to_stop: The number of the signal that asked this worker to stop, or 0.
         after_chunk: Called whenever steps are complete and the model is consistent, with the signal that asked any of
             the workers to stop, the same on all of them, or 0.
+        num_repeated: Steps whose batches are all that is read, again and again: input that costs nothing, to measure
+            the rest by. None: every step has its own.
     """
 
     settings: RunSettings
@@ -47,6 +49,7 @@ class FitPlan:
     epoch_metrics: Mapping[str, np.ndarray] | None
     asked_to_stop: Callable[[], int]
     after_chunk: Callable[[int], None]
+    num_repeated: int | None = None
 
 
 class Engine(ABC):
@@ -77,7 +80,8 @@ class Engine(ABC):
         """Brings the state of all workers together and copies it to rank zero's host. Collective.
 
         Returns:
-            On rank zero everything that a resumed run begins with; what others get is not to be used.
+            On rank zero everything that a resumed run begins with, until the next copy is made, perhaps in the same
+            memory; what others get is not to be used.
         """
 
     @abstractmethod

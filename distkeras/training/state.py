@@ -31,18 +31,12 @@ def optimizers_of(model: keras.Model) -> list[Any]:
     return found
 
 
-def copied(variable: Any) -> np.ndarray:
-    """Copies a variable that this process holds whole."""
-    # `numpy()` copies, where `np.asarray` of a CPU tensor would be the memory that the next step overwrites.
-    return np.asarray(variable.numpy())
-
-
 def assigned(variable: Any, array: np.ndarray) -> None:
     """Gives a variable a value."""
     variable.assign(array)
 
 
-def capture(model: keras.Model, copy: Copy = copied) -> Arrays:
+def capture(model: keras.Model, copy: Copy) -> Arrays:
     """Copies weights, optimizers, random generators and running metrics to the host.
 
     Under replicas, call it after `average_replica_state`; what is copied is replica zero's.
@@ -50,7 +44,7 @@ def capture(model: keras.Model, copy: Copy = copied) -> Arrays:
     return {name: copy(variable) for name, variable in _state(model).items()}
 
 
-def capture_weights(model: keras.Model, copy: Copy = copied) -> Arrays:
+def capture_weights(model: keras.Model, copy: Copy) -> Arrays:
     """Copies the weights alone: what predicts, without what trains."""
     return {name: copy(variable) for name, variable in _numbered("weights", model.weights).items()}
 

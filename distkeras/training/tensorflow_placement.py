@@ -24,6 +24,7 @@ from distkeras.topology import Topology, Worker
 from distkeras.training import state, tensorflow_evaluation
 from distkeras.training.agreement import DivergenceWatch, begin_equal, require_same
 from distkeras.training.feeding import TrainingData, training_batches
+from distkeras.training.host_memory import HostMemory
 from distkeras.training.keras_fit import give_to_keras
 from distkeras.training.loop import TrainingLoop
 from distkeras.training.placement import Engine, FitPlan, Placement
@@ -114,6 +115,7 @@ class TensorFlowEngine(Engine):
 
     def __init__(self, model: keras.Model, placement: TensorFlowPlacement) -> None:
         self._model, self._placement, self._strategy = model, placement, placement.strategy
+        self._memory = HostMemory()
         # Traced once, for epochs and commits alike.
         self._average = averaging(model, placement.strategy)
         self._totals = totals(model, placement.strategy)
@@ -131,21 +133,24 @@ class TensorFlowEngine(Engine):
         self._average()
         if not cursor.at_epoch_end:  # there a resumed run begins with metrics of its own
             self._totals({}, False)
-        return state.capture(self._model) if self._placement.is_rank_zero else {}
+        return state.capture(self._model, self._memory.copied) if self._placement.is_rank_zero else {}
 
     def capture_weights(self) -> state.Arrays:
-        return state.capture_weights(self._model) if self._placement.is_rank_zero else {}
+        return state.capture_weights(self._model, self._memory.copied) if self._placement.is_rank_zero else {}
 
     def fit(self, plan: FitPlan, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         settings, data, topology = plan.settings, plan.data, self._placement.topology
         steps, size = settings.training.steps_per_execution, settings.training.global_batch_size
         validation = data.validation and evaluation_batches(data.validation, size, topology)
+        batches = training_batches(settings, data, plan.batches, topology, plan.cursor.step)
+        if plan.num_repeated is not None:
+            batches = batches.take(plan.num_repeated * topology.num_local_replicas).cache().repeat()
         loop = TrainingLoop(
             model=self._model,
             strategy=self._strategy,
             cursor=plan.cursor,
             epochs=plan.epochs,
-            dataset=training_batches(settings, data, plan.batches, topology, plan.cursor.step),
+            dataset=batches,
             examples_in_step=plan.batches.examples_in_step,
             validation=validation,
             totals=self._totals,

@@ -86,7 +86,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, ids: tf.Tensor) -> tuple[Any, ...]:
-        """Reads examples; called while a TensorFlow graph is traced.
+        """Reads examples; called while a TensorFlow graph is traced, without AutoGraph: `tf.cond`, not Python's `if`.
 
         Args:
             ids: int64; shape (n,) with granularity "batch", a scalar with "example".

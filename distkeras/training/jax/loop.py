@@ -7,6 +7,7 @@ that it hands to its `train_function` and takes back; the model's own are empty 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ import jax
 import keras
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from keras.src.layers.convolutional.base_conv import BaseConv
+from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from distkeras.topology import Topology
@@ -31,6 +36,9 @@ from distkeras.training.schedule import CHUNK_SECONDS, Cursor
 STEPS_WORTH_COMPILING = 5000
 # The first is compiled; of the others the fastest counts.
 STEPS_MEASURED = 5
+# Of calls of many steps, too; if theirs take so much longer, they are given up.
+CALLS_MEASURED = 3
+SLOWER = 1.2
 # Input of one call, in the devices' memory.
 BLOCK_BYTES = 2**26
 _PARTS = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
@@ -51,7 +59,9 @@ class NoData(DataAdapter):
 
 @dataclass
 class CallSize:
-    """Steps of one call into JAX: one, until some were measured, then one choice for good.
+    """Steps of one call into JAX: one, until some were measured, then as many as one choice says, if that is faster.
+
+    It need not be: see `_convolves_on_cpu`.
 
     Attributes:
         fixed: The user's own choice, or None for the automatic one.
@@ -64,18 +74,33 @@ class CallSize:
     most: int
     steps: int = field(init=False)
     wish: int = field(init=False)
-    _seconds: list[float] = field(init=False, default_factory=list)
+    _alone: list[float] = field(init=False, default_factory=list[float])
+    _together: list[float] = field(init=False, default_factory=list[float])
 
     def __post_init__(self) -> None:
         self.steps, self.wish = self.fixed or 1, self.fixed or 0
 
-    def observe(self, seconds: float) -> None:
-        """Learns from a call."""
-        if self.wish:
+    @property
+    def most_now(self) -> int:
+        """Steps that the next call may have: few, until it is known that they are not slower together."""
+        is_known = self.fixed is not None or len(self._together) == CALLS_MEASURED
+        return self.steps if is_known else min(self.steps, 2)
+
+    def observe(self, num_steps: int, seconds: float) -> None:
+        """Learns from a call of `num_steps` that took `seconds`."""
+        if self.fixed is not None:
             return
-        self._seconds.append(seconds)
-        if len(self._seconds) == STEPS_MEASURED:
-            self.wish = max(1, min(self.most, int(CHUNK_SECONDS / min(self._seconds[1:]))))
+        if not self.wish:
+            self._alone.append(seconds)
+            if len(self._alone) == STEPS_MEASURED:
+                self.wish = max(1, min(self.most, int(CHUNK_SECONDS / min(self._alone[1:]))))
+        elif num_steps == 2 and len(self._together) < CALLS_MEASURED:
+            self._together.append(seconds / num_steps)
+            # The last of these calls tells the others what was learnt from the one before it.
+            if len(self._together) == CALLS_MEASURED - 1 and min(self._together[1:]) > SLOWER * min(
+                self._alone[1:]
+            ):
+                self.wish = 1
 
     def agree(self, smallest_wish: int) -> None:
         """Takes the smallest of all workers' wishes."""
@@ -101,8 +126,11 @@ class JaxLoop:
         self._failure: BaseException | None = None
         example_bytes = feed.bytes_of(feed.example_of(plan.data.train))
         size = example_bytes * plan.batches.longest_batch(topology.num_replicas) * topology.num_local_replicas
-        self._size = CallSize(_fixed(plan), _most_steps(plan, size))
+        most = 1 if _convolves_on_cpu(model, mesh) else _most_steps(plan, size)
+        self._size = CallSize(_fixed(plan), most)
         rows = feed.training_rows(plan.settings, plan.data, plan.batches, topology, self._cursor.step)
+        if plan.num_repeated is not None:
+            rows = itertools.cycle(itertools.islice(rows, plan.num_repeated))
         self._rows = Prefetched(rows, feed.depth_for(size))
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -201,7 +229,7 @@ class JaxLoop:
         plan, cursor = self._plan, self._cursor
         begin = time.perf_counter()
         first = cursor.step % cursor.steps_per_epoch
-        num_steps = self._same_examples(first, cursor.chunk(end, self._size.steps))
+        num_steps = self._same_examples(first, cursor.chunk(end, self._size.most_now))
         rows = [next(self._rows) for _ in range(num_steps)]
         waited = time.perf_counter() - begin
         block = self._block(rows)
@@ -210,7 +238,7 @@ class JaxLoop:
         logs, state, voted = self._steps(state, block, num_steps, rows[0].lengths, votes)
         stop, wish = np.asarray(voted).tolist()  # waits for the devices
         self._size.agree(-wish)
-        self._size.observe(time.perf_counter() - begin)
+        self._size.observe(num_steps, time.perf_counter() - begin)
         cursor.step += num_steps
         plan.timer.waited(waited)
         plan.timer.step(num_steps, sum(map(plan.batches.examples_in_step, range(first, first + num_steps))))
@@ -266,6 +294,16 @@ def testing(
         return logs, state
 
     return test
+
+
+def _convolves_on_cpu(model: keras.Model, mesh: Mesh) -> bool:
+    """Whether XLA would compute convolutions on a CPU, which takes it forty times as long in a loop as outside of one.
+
+    jaxlib 0.10.2, two 3x3 convolutions of 64 images of 8x8x32: 324 against 9 CPU-milliseconds a step (2026-11-21).
+    """
+    kinds = (BaseConv, BaseConvTranspose, BaseDepthwiseConv, BaseSeparableConv)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return on_cpu and any(isinstance(layer, kinds) for layer in model._flatten_layers())
 
 
 def _fixed(plan: FitPlan) -> int | None:
