@@ -28,7 +28,7 @@ def describe_environment(command: Sequence[str], working_directory: Path) -> dic
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
-        "num_cores": _num_usable_cores(),
+        "num_cores": num_usable_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "gpus": describe_gpus(),
         "versions": package_versions(),
@@ -66,6 +66,26 @@ def git_state(directory: Path) -> dict[str, Any] | None:
     return {"revision": revision, "dirty": None if changes is None else bool(changes)}
 
 
+def available_memory(root: Path = Path("/")) -> int:
+    """Returns the bytes that could be had now: of the machine, or of the container that this process is limited to.
+
+    Args:
+        root: Where /proc and /sys are.
+    """
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    info = root / "proc/meminfo"
+    if info.is_file():  # counts what the page cache would give back, which the free pages do not
+        values = dict(line.split(":") for line in info.read_text().splitlines())
+        available = int(values["MemAvailable"].split()[0]) * 1024
+    group = root / "sys/fs/cgroup"
+    limit = group / "memory.max"
+    if limit.is_file() and limit.read_text().strip() != "max":
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(statistics["inactive_file"])
+        available = min(available, int(limit.read_text()) - used)
+    return max(0, available)
+
+
 def describe_gpus() -> list[dict[str, str]]:
     """Returns name, memory and driver of each NVIDIA GPU; empty where `nvidia-smi` is missing or silent."""
     lines = _output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
@@ -91,7 +111,8 @@ def _cpu_model() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-def _num_usable_cores() -> int:
+def num_usable_cores() -> int:
+    """Returns the cores that this process may run on."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

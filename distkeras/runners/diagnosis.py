@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
-from distkeras.observability.environment import describe_environment
+from distkeras.observability.environment import available_memory, describe_environment
 from distkeras.observability.formats import memory_text
 
 Level = Literal["ok", "warn", "fail"]
@@ -128,11 +128,7 @@ def _installed(requirement: Requirement) -> str | None:
 
 
 def _memory() -> Finding:
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    info = Path("/proc/meminfo")
-    if info.is_file():  # counts what the page cache would give back, which the free pages do not
-        values = dict(line.split(":") for line in info.read_text().splitlines())
-        available = int(values["MemAvailable"].split()[0]) * 1024
+    available = available_memory()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     text = f"{memory_text(available)} of {memory_text(total)} available"
     if available < LITTLE_MEMORY_BYTES:

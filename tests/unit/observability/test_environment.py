@@ -104,3 +104,28 @@ print({name.split(".")[0] for name in sys.modules} & heavy)
 def test_the_program_is_named_as_it_can_be_typed_again(argument, words, monkeypatch):
     monkeypatch.setattr(sys, "argv", [argument, "--option"])
     assert environment.this_program() == words
+
+
+def _memory_files(root, available_kib, limit=None, used=0, inactive=0):
+    (root / "proc").mkdir()
+    (root / "proc/meminfo").write_text(f"MemTotal: 99999 kB\nMemAvailable: {available_kib} kB\n")
+    group = root / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    if limit is not None:
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(f"anon 5\ninactive_file {inactive}\n")
+
+
+def test_available_memory_is_the_machines_where_nothing_limits_it(tmp_path):
+    _memory_files(tmp_path, 1000, limit="max")
+    assert environment.available_memory(tmp_path) == 1000 * 1024
+
+
+def test_available_memory_is_what_a_container_has_left(tmp_path):
+    _memory_files(tmp_path, 1000, limit=500_000, used=300_000, inactive=100_000)
+    assert environment.available_memory(tmp_path) == 300_000
+
+
+def test_available_memory_of_this_machine_is_some():
+    assert environment.available_memory() > 2**20
