@@ -10,20 +10,20 @@ from collections.abc import Generator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from distkeras.cli.console import exit_on_error, print_json, print_line, stderr, stdout
 from distkeras.cli.options import DebugOption, JsonOption, QuietOption, SetOption
-from distkeras.cli.tables import aligned
 
 if TYPE_CHECKING:
     from distkeras.config import Config
-    from distkeras.measurement.plan import Precision
-    from distkeras.observability.progress import Progress
+
+Value = TypeVar("Value")
 
 EXIT_SLOWER = 1
+XLA = {"on": True, "off": False, "auto": "auto"}
 # Numbers of workers that are simulated where none are named.
 SIMULATED = (8, 64, 512)
 
@@ -50,6 +50,14 @@ PrecisionOption = Annotated[
         "--precision", metavar="NAME,NAME", help="float32, mixed_bfloat16, ... [default: the config's]"
     ),
 ]
+EnginesOption = Annotated[
+    str | None,
+    typer.Option("--engines", metavar="NAME,NAME", help="tensorflow, jax. [default: the config's]"),
+]
+XlaOption = Annotated[
+    str | None,
+    typer.Option("--xla", metavar="NAME,NAME", help="on, off, auto. [default: the config's]"),
+]
 DevicesOption = Annotated[
     Devices | None, typer.Option("--devices", metavar="NAME", help="cpu or gpu. [default: the config's]")
 ]
@@ -60,26 +68,39 @@ PairsOption = Annotated[int, typer.Option("--pairs", min=1, help="How often each
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="PATH", help="A .json file for the result, with a page beside it; or a folder."
+        "--out",
+        metavar="PATH",
+        help="A .json file for the result, with a page beside it; or a folder. With --tune: a .yaml file.",
     ),
 ]
 CompareOption = Annotated[
     Path | None,
     typer.Option("--compare", metavar="OLD.json", help="Exit with 1 if it was faster in this older result."),
 ]
+TuneOption = Annotated[
+    bool,
+    typer.Option(
+        "--tune",
+        help="Try precision, XLA, batch, steps per call and parallel input; write the fastest config.",
+    ),
+]
 SimulateOption = Annotated[
     bool,
     typer.Option("--simulate", help="Model numbers of workers that are not here, from what is measured."),
 ]
 BandwidthOption = Annotated[
-    str, typer.Option("--bandwidth", metavar="RATE", help="Of the simulated network, such as 100Gb.")
+    str | None, typer.Option("--bandwidth", metavar="RATE", help="Of the simulated network. [default: 100Gb]")
 ]
 LatencyOption = Annotated[
-    str, typer.Option("--latency", metavar="TIME", help="Of the simulated network, such as 10us.")
+    str | None, typer.Option("--latency", metavar="TIME", help="Of the simulated network. [default: 10us]")
 ]
 FromOption = Annotated[
-    Path | None,
-    typer.Option("--from", metavar="RESULT.json", help="Simulate from this result; nothing is measured."),
+    list[Path] | None,
+    typer.Option(
+        "--from",
+        metavar="RESULT.json",
+        help="Simulate from this result. Several, of models that differ in size, show the network.",
+    ),
 ]
 
 
@@ -88,15 +109,18 @@ def bench(
     workers: WorkersOption = None,
     batch_sizes: BatchSizesOption = None,
     precision: PrecisionOption = None,
+    engines: EnginesOption = None,
+    xla: XlaOption = None,
     devices: DevicesOption = None,
     seconds: SecondsOption = 10.0,
     pairs: PairsOption = 3,
     out: OutOption = None,
     compare: CompareOption = None,
+    tune: TuneOption = False,
     simulate: SimulateOption = False,
-    bandwidth: BandwidthOption = "100Gb",
-    latency: LatencyOption = "10us",
-    source: FromOption = None,
+    bandwidth: BandwidthOption = None,
+    latency: LatencyOption = None,
+    sources: FromOption = None,
     overrides: SetOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -108,30 +132,56 @@ def bench(
     logging, of other workers. What is slow follows from the differences. Nothing of it is kept but the result.
     """
     with exit_on_error(debug):
+        from distkeras.cli.bench_text import result_lines, simulation_lines
+        from distkeras.measurement.plan import ENGINES, PRECISIONS
         from distkeras.measurement.quantities import parse_bandwidth, parse_duration, parse_numbers
 
         # What is wrong with these is found out before the measuring rather than after it.
-        link = (parse_bandwidth(bandwidth, "--bandwidth"), parse_duration(latency, "--latency"))
+        link = (
+            parse_bandwidth(bandwidth, "--bandwidth") if bandwidth is not None else None,
+            parse_duration(latency, "--latency") if latency is not None else None,
+        )
         numbers = parse_numbers(workers, "--workers") if workers is not None else []
-        if source is not None:
-            result = _read(source, simulate)
+        options = {
+            "batch_sizes": parse_numbers(batch_sizes, "--batch-sizes") if batch_sizes is not None else [],
+            "precisions": _choices(precision, "--precision", {name: name for name in PRECISIONS}),
+            "jit_compile": _choices(xla, "--xla", XLA),
+            "num_passes": pairs,
+            "seconds": seconds,
+        }
+        if tune:
+            _refuse(
+                {"--workers": workers, "--engines": engines, "--compare": compare, "--from": sources},
+                "Tuning varies what the config leaves open; this it takes from the config.",
+                "leave it out, or change the config with --set",
+            )
+            loaded = _loaded(config, overrides or (), devices)
+            _tune(loaded, options, _tuned_file(out, config), json=json, quiet=quiet)
+            return
+        if sources:
+            _refuse(
+                {"--config": config, "--compare": compare},
+                "Beside --from nothing is measured.",
+                "leave it out, or leave --from out",
+            )
+            results = [_read(source, simulate) for source in sources]
+            target = _result_file(out, results[0]["name"])
         else:
             loaded = _loaded(config, overrides or (), devices)
-            matrix = {
-                "workers": [] if simulate else numbers,
-                "batch_sizes": parse_numbers(batch_sizes, "--batch-sizes") if batch_sizes is not None else [],
-                "precisions": _precisions(precision),
-                "num_passes": pairs,
-                "seconds": seconds,
-            }
-            result = _measured(loaded, matrix, out, compare, quiet=quiet)
-        simulation = _simulated(result, sorted(set(numbers)) or SIMULATED, link) if simulate else None
+            target = _result_file(out, loaded.name)
+            names = _choices(engines, "--engines", {name: name for name in ENGINES})
+            matrix = {**options, "engines": names, "workers": [] if simulate else numbers}
+            results = [_measured(loaded, matrix, compare, quiet=quiet)]
+        result = results[0]
+        if simulate:
+            result["simulation"] = _simulated(results, sorted(set(numbers)) or SIMULATED, link)
+        if target is not None:
+            _write(result, target)
         if json:
-            print_json({**result, "simulation": simulation} if simulation else result)
-        elif simulation:
-            print_line("\n".join(_simulation_lines(result, simulation)), stdout())
+            print_json(result)
         else:
-            print_line("\n".join(_result_lines(result)), stdout())
+            lines = simulation_lines(result) if simulate else result_lines(result)
+            print_line("\n".join(lines), stdout())
         regressions = result.get("compared_with", {}).get("slower", []) if compare else []
         for sentence in regressions:
             print_line(f"slower than in {compare}: {sentence}", stderr())
@@ -139,20 +189,26 @@ def bench(
             raise typer.Exit(EXIT_SLOWER)
 
 
-def _precisions(text: str | None) -> list[Precision]:
+def _choices(text: str | None, place: str, values: Mapping[str, Value]) -> list[Value]:
+    """Returns the values of a list of names; empty where none was given."""
     from distkeras.errors import ConfigError
-    from distkeras.measurement.plan import PRECISIONS
 
-    names: list[Any] = [name.strip() for name in text.split(",")] if text is not None else []
-    unknown = [name for name in names if name not in PRECISIONS]
+    names = [name.strip() for name in text.split(",")] if text is not None else []
+    unknown = [name for name in names if name not in values]
     if unknown:
         raise ConfigError(
-            "There is no such precision.",
-            place="--precision",
-            received=unknown[0],
-            remedy=f"use {', '.join(PRECISIONS)}",
+            "There is no such choice.", place=place, received=unknown[0], remedy=f"use {', '.join(values)}"
         )
-    return names
+    return [values[name] for name in names]
+
+
+def _refuse(given: Mapping[str, object], problem: str, remedy: str) -> None:
+    """Refuses the first of some options that was given."""
+    from distkeras.errors import ConfigError
+
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(problem, place=name, remedy=remedy)
 
 
 def _loaded(path: Path | None, overrides: Sequence[str], devices: Devices | None) -> Config:
@@ -165,7 +221,7 @@ def _loaded(path: Path | None, overrides: Sequence[str], devices: Devices | None
     return load_config(path, [*overrides, *chosen])
 
 
-def _read(source: Path, simulate: bool) -> Mapping[str, Any]:
+def _read(source: Path, simulate: bool) -> dict[str, Any]:
     from distkeras.errors import ConfigError
     from distkeras.measurement.comparison import read_result
 
@@ -176,11 +232,11 @@ def _read(source: Path, simulate: bool) -> Mapping[str, Any]:
             received=str(source),
             remedy="add --simulate, or measure a config: --config FILE --compare OLD.json",
         )
-    return read_result(source, "--from")
+    return dict(read_result(source, "--from"))
 
 
 def _measured(
-    config: Config, matrix: Mapping[str, Any], out: Path | None, compare: Path | None, *, quiet: bool
+    config: Config, matrix: Mapping[str, Any], compare: Path | None, *, quiet: bool
 ) -> dict[str, Any]:
     from distkeras.config import to_mapping
     from distkeras.measurement.ablation import measure
@@ -195,13 +251,10 @@ def _measured(
     old = read_result(compare, "--compare") if compare else None
     if old is not None:
         refuse_incomparable(where["machine"], to_mapping(config), old)
-    target = _result_file(out, config.name)
     with Progress(sys.stderr, quiet=quiet) as progress, _ended_by_sigterm():
         result = make_result(config, plan, list(measure(config, plan, progress)), where)
-        if old is not None:
-            result["compared_with"] = {"date": old["date"], "slower": find_regressions(result, old)}
-        if target is not None:
-            _write(result, target, progress)
+    if old is not None:
+        result["compared_with"] = {"date": old["date"], "slower": find_regressions(result, old)}
     return result
 
 
@@ -232,7 +285,7 @@ def _result_file(out: Path | None, name: str) -> Path | None:
     return target
 
 
-def _write(result: dict[str, Any], target: Path, progress: Progress) -> None:
+def _write(result: dict[str, Any], target: Path) -> None:
     from distkeras.errors import MissingDependencyError
     from distkeras.measurement.page import render
     from distkeras.observability.atomic_files import write_bytes, write_json
@@ -241,7 +294,7 @@ def _write(result: dict[str, Any], target: Path, progress: Progress) -> None:
     try:
         content = render(result)
     except MissingDependencyError as error:
-        progress.announce(f"no page: {error.problem} {error.remedy}")
+        print_line(f"no page: {error.problem} {error.remedy}", stderr())
     else:
         write_bytes(page, content.encode())
         result["report"] = str(page)
@@ -250,37 +303,45 @@ def _write(result: dict[str, Any], target: Path, progress: Progress) -> None:
 
 
 def _simulated(
-    result: Mapping[str, Any], workers: Sequence[int], link: tuple[float, float]
+    results: Sequence[Mapping[str, Any]], workers: Sequence[int], named: tuple[float | None, float | None]
 ) -> dict[str, Any]:
-    from distkeras.measurement.network import NCCL, TENSORFLOW_CPU, Network
-    from distkeras.measurement.simulation import simulate
+    from distkeras.measurement.simulation import link_of, simulate
 
-    bandwidth, latency = link
-    algorithms = NCCL if result["step"]["device"] == "gpu" else TENSORFLOW_CPU
-    return simulate(result, Network(bandwidth=bandwidth, latency=latency, algorithms=algorithms), workers)
+    link = link_of(results, *named)
+    return simulate(results[0], link.network, workers, link.description)
 
 
-def _result_lines(result: Mapping[str, Any]) -> list[str]:
-    from distkeras.measurement import tables
+def _tuned_file(out: Path | None, config: Path | None) -> Path:
+    from distkeras.errors import ConfigError
+    from distkeras.measurement.tuned import SUFFIX
 
-    lines = [f"{result['name']}: {result['verdict']}", *aligned(tables.key_numbers(result), indent=2)]
-    lines += ["a step:", *aligned(tables.share_rows(result), indent=2)]
-    if len(result["settings"]) > 1:
-        rows = [tables.SETTING_HEADER, *tables.setting_rows(result)]
-        lines += ["settings:", *aligned(rows, indent=2)]
-    lines += [f"warning: {text}" for text in result["warnings"]]
-    if "report" in result:
-        lines.append(f"report: {result['report']}")
-    return lines
+    if out is None:
+        return Path(f"{config.stem if config else ''}{SUFFIX}.yaml")
+    if out.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            "A tuned config is a YAML file.", place="--out", received=str(out), remedy="end it with .yaml"
+        )
+    return out
 
 
-def _simulation_lines(result: Mapping[str, Any], simulation: Mapping[str, Any]) -> list[str]:
-    from distkeras.measurement.simulation import HEADER, explanation, text_rows
+def _tune(config: Config, options: Mapping[str, Any], target: Path, *, json: bool, quiet: bool) -> None:
+    from distkeras.cli.bench_text import tuning_lines
+    from distkeras.measurement.result import machine_and_versions
+    from distkeras.measurement.tuned import as_mapping, config_file
+    from distkeras.measurement.tuning import tune
+    from distkeras.observability.atomic_files import explained, write_bytes
+    from distkeras.observability.progress import Progress
+    from distkeras.runners.record import this_command
 
-    return [
-        f"{result['name']}: {explanation(simulation)}",
-        *aligned([HEADER, *text_rows(simulation)], indent=2),
-        simulation["knee"],
-        simulation["knob"],
-        simulation["published"],
-    ]
+    where = machine_and_versions(this_command())
+    with explained("make the folder of the tuned config", target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(sys.stderr, quiet=quiet) as progress, _ended_by_sigterm():
+        tuning = tune(config, progress, **options)
+    if tuning.is_faster:
+        today = datetime.datetime.now(datetime.UTC).date()
+        write_bytes(target, config_file(tuning, today.isoformat()).encode())
+    if json:
+        print_json({**as_mapping(tuning, where), "out": str(target) if tuning.is_faster else None})
+    else:
+        print_line("\n".join(tuning_lines(config.name, tuning, target)), stdout())

@@ -6,8 +6,8 @@ import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from distkeras.config import Config
 from distkeras.config.canonical import to_mapping
 from distkeras.config.sections import TopologySection
 from distkeras.errors import DistkerasError
-from distkeras.measurement.clock import Order
+from distkeras.measurement.clock import Order, Part
 from distkeras.measurement.plan import LARGE, Plan, Setting, Trial, config_of
 from distkeras.measurement.trial import result_path
 from distkeras.observability.atomic_files import read_json
@@ -76,6 +76,10 @@ class Measurement:
         """Share of a step spent waiting for input, on the process that waits longest."""
         return max(rank["input_wait_ratio"] for rank in self.ranks)
 
+    def part_seconds(self, part: Part) -> float:
+        """Returns the seconds of a full step that go into a part of it, the mean over its processes."""
+        return statistics.fmean(rank["part_milliseconds"][part] for rank in self.ranks) / 1000
+
     @property
     def slowest_rank(self) -> int | None:
         """The process whose own steps take longest; None where each waits for the others, or there is one."""
@@ -84,15 +88,25 @@ class Measurement:
         seconds = self.seconds_by_rank
         return seconds.index(max(seconds))
 
+    @property
+    def summary(self) -> str:
+        """What it measured, in a few words."""
+        return (
+            f"{rate_text(self.examples_per_second)} examples/s, {1000 * self.step_seconds:.3g} ms a step, "
+            f"{percent_text(self.input_wait_ratio)} of it waiting for input"
+        )
+
     def as_mapping(self) -> dict[str, Any]:
         """Returns it as JSON values."""
         cpu = sum(rank["cpu_seconds"] for rank in self.ranks)
         # Workers of one run each count the examples of all of them.
         counts = [rank["num_examples"] for rank in self.ranks]
         num_examples = sum(counts) if self.trial.trains_apart else max(counts)
+        joules = self.ranks[0]["joules"]
         return {
             "ablation": self.trial.ablation,
             "pass": self.trial.index,
+            "setting": self.trial.setting.name,
             **vars(self.trial.setting),
             "examples_per_second": self.examples_per_second,
             "step_seconds": self.step_seconds,
@@ -100,6 +114,7 @@ class Measurement:
             "slowest_rank": self.slowest_rank,
             "peak_memory_bytes": max(rank["peak_memory_bytes"] for rank in self.ranks),
             "cpu_seconds_per_1000_examples": 1000 * cpu / num_examples,
+            "joules_per_1000_examples": joules and 1000 * joules / num_examples,
             "ranks": list(self.ranks),
         }
 
@@ -116,25 +131,32 @@ def measure(config: Config, plan: Plan, progress: Progress) -> Iterator[Measurem
     trials = plan.trials()
     seconds = len(trials) * (START_SECONDS + 1.2 * plan.seconds)
     progress.announce(f"{len(trials)} trials, about {duration_text(seconds)}")
-    is_new = not config.output_dir.exists()
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".bench-", dir=config.output_dir.absolute()))
     failed: set[Setting] = set()
-    try:
+    with trial_folder(config) as folder:
         for number, trial in enumerate(trials, start=1):
             if trial.ablation == "large" and trial.setting in failed:
                 continue
             progress.announce(f"trial {number} of {len(trials)}, {trial.name}")
             try:
-                measurement = _run(config, trial, plan.seconds, folder / str(number), progress)
+                measurement = run_trial(config, trial, plan.seconds, folder / str(number), progress)
             except DistkerasError as error:
                 if trial.ablation != "large":
                     raise
                 failed.add(trial.setting)
                 progress.announce(f"{LARGE} times the batch cannot be trained: {error.problem}")
                 continue
-            progress.announce(f"  {_summary(measurement)}")
+            progress.announce(f"  {measurement.summary}")
             yield measurement
+
+
+@contextmanager
+def trial_folder(config: Config) -> Generator[Path]:
+    """Gives trials a temporary folder beside the config's own runs; nothing of it is left."""
+    is_new = not config.output_dir.exists()
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".bench-", dir=config.output_dir.absolute()))
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if is_new:
@@ -142,7 +164,19 @@ def measure(config: Config, plan: Plan, progress: Progress) -> Iterator[Measurem
                 config.output_dir.rmdir()
 
 
-def _run(config: Config, trial: Trial, seconds: float, folder: Path, progress: Progress) -> Measurement:
+def run_trial(config: Config, trial: Trial, seconds: float, folder: Path, progress: Progress) -> Measurement:
+    """Runs one trial, in fresh processes.
+
+    Args:
+        config: The user's config.
+        trial: What of it to change.
+        seconds: How long it measures, after its warm-up.
+        folder: What is written while it runs goes there; gone afterwards.
+        progress: Tells what its processes say.
+
+    Raises:
+        DistkerasError: If it cannot be trained.
+    """
     directory = RunDirectory(folder)
     directory.create()
     order = Order(
@@ -153,6 +187,7 @@ def _run(config: Config, trial: Trial, seconds: float, folder: Path, progress: P
         num_processes=trial.num_processes,
         # On a cluster each worker has the resources that Ray gave it, whoever else trains.
         num_shares=trial.num_processes if _is_on_ray(config.topology, trial) else trial.setting.num_workers,
+        counts_energy=not _is_on_ray(config.topology, trial),
         sees_all_gpus=trial.setting.num_workers == 1,
         visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
@@ -179,11 +214,3 @@ def _starter(section: TopologySection, trial: Trial) -> Callable[[WorkerTask, Pr
 
 def _is_on_ray(section: TopologySection, trial: Trial) -> bool:
     return section.kind == "ray" and trial.setting.num_workers > 1
-
-
-def _summary(measurement: Measurement) -> str:
-    return (
-        f"{rate_text(measurement.examples_per_second)} examples/s, "
-        f"{1000 * measurement.step_seconds:.3g} ms a step, "
-        f"{percent_text(measurement.input_wait_ratio)} of it waiting for input"
-    )

@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from distkeras.errors import ConfigError
+from distkeras.measurement.energy import EnergyMeter
 from distkeras.observability.timers import StepTimer
 
 if TYPE_CHECKING:
     from distkeras.training.schedule import Cursor
+
+Part = Literal["steps", "commits", "validation", "logging"]
+"""What a run does at a time. `logging`: with callbacks and the turn of epochs."""
 
 # Calls into the engine before and while it measures, however long they take.
 LEAST_CHUNKS = 3
@@ -34,6 +38,7 @@ class Order:
         num_processes: Processes that measure at the same time.
         num_shares: As one of how many it uses the cores of the machine.
         sees_all_gpus: Whether it may use every GPU that the user has.
+        counts_energy: Whether the first process tells what its machine takes: all of them are on it.
         visible_gpus: CUDA_VISIBLE_DEVICES as the user has it; None: it is not set.
     """
 
@@ -44,6 +49,7 @@ class Order:
     num_processes: int
     num_shares: int
     sees_all_gpus: bool
+    counts_energy: bool
     visible_gpus: str | None
 
 
@@ -71,12 +77,25 @@ class Clock:
         self._first_chunk: float | None = None
         self._begin: float | None = None
         self._cpu = 0.0
+        self._meter = EnergyMeter() if order.counts_energy and rank == 0 else None
+        self._joules: float | None = None
+        self._steps_per_epoch = 0
         self._facts: dict[str, Any] = {}
         self._is_over = False
+        self._part: Part = "steps"
+        self._turned = now()
+        self._parts: dict[Part, float] = dict.fromkeys(get_args(Part), 0.0)
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Adds what is known of the model to what is measured."""
         self._facts = dict(facts)
+
+    def turn_to(self, part: Part) -> None:
+        """Says what follows; the time since the last turn belongs to what was said then."""
+        now = self._now()
+        if self._begin is not None and not self._is_over:
+            self._parts[self._part] += now - max(self._turned, self._begin)
+        self._part, self._turned = part, now
 
     def asked_to_stop(self) -> int:
         """Votes to leave: any number but 0 counts as a signal does."""
@@ -94,15 +113,20 @@ class Clock:
             self.end()
             raise TimeIsUp
         self._num_chunks += 1
+        self._steps_per_epoch = cursor.steps_per_epoch
         if self._begin is None and self._is_warm(cursor):
             self.timer.summarize()  # ends the warm-up
+            self._joules = self._meter and self._meter.read()
             self._num_chunks, self._begin, self._cpu = 0, self._now(), _cpu_seconds()
 
     def end(self) -> None:
         """Ends the measurement; once."""
         if self._begin is not None and not self._is_over:
+            self.turn_to("steps")
             self.timer.summarize()
             self._cpu = _cpu_seconds() - self._cpu
+            if self._meter is not None and self._joules is not None:
+                self._joules = (self._meter.read() or 0.0) - self._joules
             self._is_over = True
 
     def result(self) -> dict[str, Any]:
@@ -122,13 +146,18 @@ class Clock:
         return {
             "num_steps": overall.num_steps,
             "num_examples": overall.num_examples,
+            "steps_per_epoch": self._steps_per_epoch,
             "seconds": overall.seconds,
             "examples_per_second": overall.examples_per_second,
             "step_milliseconds": {f"p{percent}": value for percent, value in percentiles.items()},
             "deviation_milliseconds": (percentiles[90] - percentiles[50]) / _P90_DEVIATIONS,
             "input_wait_ratio": overall.input_wait_ratio,
+            "part_milliseconds": {
+                part: 1000 * seconds / overall.num_steps for part, seconds in self._parts.items()
+            },
             "warm_up_seconds": overall.warm_up_seconds,
             "cpu_seconds": self._cpu,
+            "joules": self._joules,
             "peak_memory_bytes": _peak_memory_bytes(),
             **self._facts,
         }
@@ -148,7 +177,10 @@ class Clock:
     def _would_end_first_epoch(self, cursor: Cursor, since: float) -> bool:
         """Whether the end of the first epoch, at this pace, would fall into the measurement."""
         step, steps = cursor.step, cursor.steps_per_epoch
-        return step <= steps and (steps + 1 - step) * since / max(1, step - 1) <= self._order.seconds
+        # It ends with the second chunk after its time, and not before there were enough: with slow steps much later.
+        chunk = since / (self._num_chunks - 1)
+        longest = max(self._order.seconds + 2 * chunk, (LEAST_CHUNKS + 1) * chunk)
+        return step <= steps and (steps + 1 - step) * since / max(1, step - 1) <= longest
 
     def _others_are_warm(self) -> bool:
         files = [self._folder / f"warm-{rank}" for rank in range(self._order.num_processes)]

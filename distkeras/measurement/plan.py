@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 from typing import Literal, get_args
 
-from distkeras.config import Config
+from distkeras.config import Config, config_from_mapping, to_mapping
 from distkeras.config.section import Section
 from distkeras.config.sections import CheckpointSection, LoggingSection, TopologySection, TrainingSection
 from distkeras.errors import ConfigError
@@ -23,7 +25,10 @@ time. `large`: `bare` of one worker, `apart` of several, on a batch `LARGE` time
 config says, with the batch and the cores that it would have among the others."""
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "float64"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+Engine = Literal["tensorflow", "jax"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+JitCompile = bool | Literal["auto"]
 # A batch so much larger tells what a step costs whatever its batch from what each example costs. With twice the batch,
 # what the two measurements are wrong by would weigh three times as much.
 LARGE = 4
@@ -44,17 +49,26 @@ class Setting:
         num_workers: Worker processes; 1: a run in one process.
         global_batch_size: Examples of a step over all workers.
         precision: The Keras dtype policy.
+        engine: What computes.
+        jit_compile: Whether XLA compiles the step.
     """
 
     num_workers: int
     global_batch_size: int
     precision: Precision
+    engine: Engine = "tensorflow"
+    jit_compile: JitCompile = "auto"
 
     @property
     def name(self) -> str:
-        """How it is called on the console and in reports."""
+        """How it is called on the console and in reports: what is as usual is left out."""
         workers = "1 worker" if self.num_workers == 1 else f"{self.num_workers} workers"
-        return f"{workers}, batch {self.global_batch_size}, {self.precision}"
+        parts = [workers, f"batch {self.global_batch_size}", self.precision]
+        if self.engine != "tensorflow":
+            parts.append(self.engine)
+        if self.jit_compile != "auto":
+            parts.append("XLA" if self.jit_compile else "no XLA")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -145,19 +159,22 @@ def make_plan(
     workers: Sequence[int] = (),
     batch_sizes: Sequence[int] = (),
     precisions: Sequence[Precision] = (),
+    engines: Sequence[Engine] = (),
+    jit_compile: Sequence[JitCompile] = (),
     num_passes: int = 3,
     seconds: float = 10.0,
 ) -> Plan:
     """Returns the plan of a bench: every combination of what is given; what is not given is the config's own.
 
-    The setting with the most workers is taken apart, with the first batch size and the first precision.
+    The setting with the most workers is taken apart, with the first of everything else.
 
     Raises:
-        ConfigError: If a batch does not divide by a number of workers, or the model is split over workers.
+        ConfigError: If a batch does not divide by a number of workers, the model is split over workers, or the config
+            cannot be trained by one of the engines.
     """
-    workers = tuple(dict.fromkeys(workers)) or (configured_workers(config),)
-    batch_sizes = tuple(dict.fromkeys(batch_sizes)) or (config.training.global_batch_size,)
-    precisions = tuple(dict.fromkeys(precisions)) or (config.training.precision,)
+    usual = setting_of(config)
+    workers = tuple(workers) or (usual.num_workers,)
+    batch_sizes = tuple(batch_sizes) or (usual.global_batch_size,)
     if max(workers) > 1 and config.topology.model_parallel > 1:
         raise ConfigError(
             "A model that is split over workers cannot be trained by each of them apart.",
@@ -168,29 +185,55 @@ def make_plan(
     for number in workers:
         for size in batch_sizes:
             Topology(world_size=number).per_replica_batch_size(size)
-    settings = [
-        Setting(number, size, precision)
-        for number in workers
-        for size in batch_sizes
-        for precision in precisions
-    ]
-    subject = Setting(max(workers), batch_sizes[0], precisions[0])
+    combinations = product(
+        workers,
+        batch_sizes,
+        precisions or (usual.precision,),
+        engines or (usual.engine,),
+        jit_compile or (usual.jit_compile,),
+    )
+    # Under JAX XLA always compiles: two settings that differ in it alone would be one.
+    settings = list(
+        dict.fromkeys(
+            Setting(number, size, precision, engine, "auto" if engine == "jax" else jit)
+            for number, size, precision, engine, jit in combinations
+        )
+    )
+    for setting in settings:
+        changed = to_mapping(config_of(config, Trial(setting, "real", 0)))
+        config_from_mapping(changed, origin=setting.name, base_folder=Path.cwd())
+    subject = next(setting for setting in settings if setting.num_workers == max(workers))
     ablations = _OF_ONE_WORKER if subject.num_workers == 1 else _OF_WORKERS
     return Plan(settings, subject, ablations, num_passes, seconds)
 
 
-def configured_workers(config: Config) -> int:
-    """Returns the workers that a config asks for; of a range the most."""
-    workers = config.topology.workers
-    return workers if isinstance(workers, int) else workers[1]
+def setting_of(config: Config) -> Setting:
+    """Returns what a config has of what a bench varies; of a range of workers the most."""
+    training, workers = config.training, config.topology.workers
+    return Setting(
+        workers if isinstance(workers, int) else workers[1],
+        training.global_batch_size,
+        training.precision,
+        config.engine,
+        training.jit_compile,
+    )
 
 
 def config_of(config: Config, trial: Trial) -> Config:
     """Returns the config that the processes of a trial train: the user's, without an end, and without what it lacks."""
+    setting = trial.setting
     training = _endless(config.training).model_copy(
-        update={"global_batch_size": trial.batch_size, "precision": trial.setting.precision}
+        update={
+            "global_batch_size": trial.batch_size,
+            "precision": setting.precision,
+            "jit_compile": setting.jit_compile,
+        }
     )
-    changes: dict[str, Section] = {"training": training, "topology": _topology(config.topology, trial)}
+    changes: dict[str, Section | str] = {
+        "training": training,
+        "topology": _topology(config.topology, trial),
+        "engine": setting.engine,
+    }
     if trial.is_bare:
         changes["checkpoint"] = CheckpointSection(every_epochs=training.epochs + 1)
         changes["logging"] = LoggingSection(every_steps=MANY_EPOCHS, tensorboard=False)

@@ -3,6 +3,7 @@ how much faster it can make a step. Pure functions of both."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,7 @@ class Situation:
         rates: Examples a second of every setting that was measured.
         input_wait_ratio: Share of a real step spent waiting for input, as its own clock has it.
         slowest_rank: The worker whose own steps take longest; None: not known.
+        steps_per_epoch: Steps of an epoch.
     """
 
     config: Config
@@ -66,6 +68,7 @@ class Situation:
     rates: Sequence[tuple[Setting, float]] = ()
     input_wait_ratio: float = 0.0
     slowest_rank: int | None = None
+    steps_per_epoch: float = math.inf
 
 
 def remedy_for_input(shares: Shares, situation: Situation) -> Remedy | None:
@@ -103,19 +106,8 @@ def remedy_for_input(shares: Shares, situation: Situation) -> Remedy | None:
 
 
 def remedy_for_keeping(shares: Shares, situation: Situation) -> Remedy | None:
-    """Returns what makes commits, validation and logging cost less."""
-    config = situation.config
-    gain = _without(shares.keeping * (1 - 1 / RARER))
-    every, log_every = config.checkpoint.every_steps, config.logging.every_steps
-    if every is not None:
-        text = f"commit less often (checkpoint.every_steps: {RARER * every} instead of {every})"
-        return Remedy(text, gain, is_limit=True)
-    if log_every != "auto" and log_every < RARER:
-        return Remedy("log less often (logging.every_steps: auto)", gain, is_limit=True)
-    if config.checkpoint.every_epochs == 1:
-        text = f"do less at the end of short epochs, such as commits (checkpoint.every_epochs: {RARER})"
-        return Remedy(text, gain, is_limit=True)
-    return Remedy("validate on fewer examples (data.split.validation)", gain, is_limit=True)
+    """Returns what makes commits, validation and logging cost less: what gains most."""
+    return max(_for_keeping(shares, situation), key=lambda remedy: remedy.gain or 0.0, default=None)
 
 
 def remedy_for_host(shares: Shares, situation: Situation) -> Remedy | None:
@@ -139,7 +131,7 @@ def remedy_for_communication(shares: Shares, situation: Situation) -> Remedy | N
 
 def remedy_for_compute(shares: Shares, situation: Situation) -> Remedy | None:
     """Returns what makes computing faster, as far as the config can."""
-    measured = _faster_precision(situation)
+    measured = _faster_setting(situation)
     if measured is not None:
         return measured
     training = situation.config.training
@@ -150,6 +142,22 @@ def remedy_for_compute(shares: Shares, situation: Situation) -> Remedy | None:
     if not situation.on_gpu and situation.has_gpu:
         return Remedy("use the GPU of this machine (topology.devices: gpu)")
     return None
+
+
+def _for_keeping(shares: Shares, situation: Situation) -> Iterator[Remedy]:
+    config, steps, rarely = situation.config, situation.steps_per_epoch, 1 - 1 / RARER
+    every, every_epochs = config.checkpoint.every_steps, config.checkpoint.every_epochs
+    commits = f"checkpoint.every_epochs: {RARER * every_epochs} instead of {every_epochs}"
+    if every is not None and every < steps:
+        commits = f"checkpoint.every_steps: {RARER * every} instead of {every}"
+    yield Remedy(f"commit less often ({commits})", _without(rarely * shares.commits), is_limit=True)
+    examples = "data.split.validation" if config.data.validation is None else "data.validation"
+    yield Remedy(f"validate on fewer examples ({examples})", _without(shares.validation), is_limit=True)
+    log_every = config.logging.every_steps
+    if log_every != "auto" and log_every < min(RARER, steps):
+        yield Remedy(
+            "log less often (logging.every_steps: auto)", _without(rarely * shares.logging), is_limit=True
+        )
 
 
 def _for_communication(shares: Shares, situation: Situation) -> Iterator[Remedy]:
@@ -193,7 +201,8 @@ def _measured_gain(situation: Situation, other: Setting) -> float | None:
     return rates[other] / rates[situation.setting] if other in rates and situation.setting in rates else None
 
 
-def _faster_precision(situation: Situation) -> Remedy | None:
+def _faster_setting(situation: Situation) -> Remedy | None:
+    """Returns the fastest way to compute the same batches that was measured, where it is not the one at hand."""
     setting, rates = situation.setting, dict(situation.rates)
     others = [
         (rate, other)
@@ -205,7 +214,17 @@ def _faster_precision(situation: Situation) -> Remedy | None:
     rate, best = max(others, key=lambda pair: pair[0])
     if rate < LEAST_GAIN * rates[setting]:
         return None
-    return Remedy(f"train in {best.precision} (training.precision: {best.precision})", rate / rates[setting])
+    return Remedy(", ".join(_changes(setting, best)), rate / rates[setting])
+
+
+def _changes(setting: Setting, better: Setting) -> Iterator[str]:
+    if better.engine != setting.engine:
+        yield f"compute with the other engine, from other initial weights (engine: {better.engine})"
+    if better.precision != setting.precision:
+        yield f"train in {better.precision} (training.precision: {better.precision})"
+    if better.jit_compile != setting.jit_compile:
+        what = "let XLA compile the step" if better.jit_compile else "do without XLA"
+        yield f"{what} (training.jit_compile: {str(better.jit_compile).lower()})"
 
 
 def _computes(config: Config) -> bool:

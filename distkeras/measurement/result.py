@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from distkeras.config.canonical import to_mapping
 from distkeras.measurement.ablation import Measurement
 from distkeras.measurement.plan import Ablation, Plan, Setting
 from distkeras.measurement.remedies import Situation
-from distkeras.measurement.shares import StepTimes, intervals, median_interval, shares_of, typical
+from distkeras.measurement.shares import Parts, StepTimes, intervals, median_interval, shares_of, typical
 from distkeras.measurement.verdict import Verdict, judge
 from distkeras.observability.environment import describe_environment
 from distkeras.observability.formats import percent_text
@@ -70,7 +69,7 @@ def make_result(
         "input_wait_ratio": taken.input_wait_ratio(plan.subject),
         "scaling_efficiency": taken.efficiency(),
         "slowest_rank": taken.slowest_rank(),
-        "shares": asdict(shares),
+        "shares": shares.as_mapping(),
         "intervals": {name: list(span) for name, span in intervals(of_passes).items()},
         "step": taken.step(),
         "ablations": taken.ablations(),
@@ -107,6 +106,7 @@ class _Taken:
                 apart[index].seconds_by_rank if index in apart else (),
                 apart[index].deviations if index in apart else (),
                 _growth(large.get(index), apart.get(index, bare)),
+                Parts(*map(one_batch.part_seconds, ("commits", "validation", "logging"))),
             )
             for index, (real, one_batch, bare) in enumerate(
                 zip(
@@ -164,6 +164,7 @@ class _Taken:
             "cpu_seconds_per_1000_examples": statistics.median(
                 one["cpu_seconds_per_1000_examples"] for one in values
             ),
+            "joules_per_1000_examples": _median_of_known(one["joules_per_1000_examples"] for one in values),
             **{
                 name: first[name]
                 for name in ("num_trainable_parameters", "gradient_bytes", "bucket_bytes", "device")
@@ -213,6 +214,7 @@ def _situation(config: Config, subject: Setting, taken: _Taken, where: Mapping[s
         rates=taken.rates(),
         input_wait_ratio=taken.input_wait_ratio(subject),
         slowest_rank=taken.slowest_rank(),
+        steps_per_epoch=taken.of("real", subject)[0].ranks[0]["steps_per_epoch"],
     )
 
 
@@ -244,4 +246,10 @@ def _setting_values(setting: Setting, taken: _Taken) -> dict[str, Any]:
         "cpu_seconds_per_1000_examples": statistics.median(
             one["cpu_seconds_per_1000_examples"] for one in values
         ),
+        "joules_per_1000_examples": _median_of_known(one["joules_per_1000_examples"] for one in values),
     }
+
+
+def _median_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

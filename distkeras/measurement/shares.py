@@ -5,12 +5,27 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from statistics import NormalDist
 
 from distkeras.measurement.plan import LARGE
 
 COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run does beside its steps, in seconds of a step, as far as training stands still for it.
+
+    Attributes:
+        commits: Commits.
+        validation: Validation.
+        logging: Logging, callbacks and the turn of epochs.
+    """
+
+    commits: float = 0.0
+    validation: float = 0.0
+    logging: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,7 @@ class StepTimes:
         apart: Of several workers, each one's step where they never talk; of one, nothing.
         deviations: Deviations of these.
         growth: How many times as long a step takes on `LARGE` times the batch, without all that; None: not known.
+        parts: What `bare` lacks, as it was timed.
     """
 
     real: float
@@ -32,15 +48,18 @@ class StepTimes:
     apart: Sequence[float] = ()
     deviations: Sequence[float] = ()
     growth: float | None = None
+    parts: Parts = Parts()
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of a real step; input, keeping, communication, host and compute are the whole of it.
+    """Shares of a real step; all but `waiting` are the whole of it.
 
     Attributes:
         input: Waiting for input, and what making it takes from computing.
-        keeping: Commits, validation, logging, callbacks and the turn of epochs.
+        commits: Commits.
+        validation: Validation.
+        logging: Logging, callbacks and the turn of epochs.
         communication: What workers spend on each other.
         waiting: The part of `communication` that is only waiting for the slowest, at least.
         host: What a step costs whatever its batch.
@@ -48,11 +67,22 @@ class Shares:
     """
 
     input: float
-    keeping: float
+    commits: float
+    validation: float
+    logging: float
     communication: float
     waiting: float
     host: float
     compute: float
+
+    @property
+    def keeping(self) -> float:
+        """What a run does beside its steps: commits, validation and logging."""
+        return self.commits + self.validation + self.logging
+
+    def as_mapping(self) -> dict[str, float]:
+        """Returns them by name."""
+        return {**asdict(self), "keeping": self.keeping}
 
 
 def shares_of(times: StepTimes) -> Shares:
@@ -64,13 +94,16 @@ def shares_of(times: StepTimes) -> Shares:
     real = times.real
     one_batch = min(times.one_batch, real)
     bare = min(times.bare, one_batch)
-    apart = min(statistics.fmean(times.apart), bare) if times.apart else bare
+    apart = min(statistics.median_low(times.apart), bare) if times.apart else bare
+    commits, validation, logging = _kept(one_batch - bare, times.parts)
     fixed = 0.0 if times.growth is None else min(max((LARGE - times.growth) / (LARGE - 1), 0.0), 1.0)
     host = fixed * apart
     communication = (bare - apart) / real
     return Shares(
         input=1 - one_batch / real,
-        keeping=(one_batch - bare) / real,
+        commits=commits / real,
+        validation=validation / real,
+        logging=logging / real,
         communication=communication,
         waiting=min(waiting_seconds(times.apart, times.deviations) / real, communication),
         host=host / real,
@@ -78,8 +111,26 @@ def shares_of(times: StepTimes) -> Shares:
     )
 
 
+def _kept(seconds: float, parts: Parts) -> tuple[float, float, float]:
+    """Returns what of some seconds commits, validation and logging are.
+
+    They cost more than was timed: steps between them come in shorter calls, a commit is written while training goes
+    on. Each has as much of the rest as of what was timed: of two trials' difference it is more certain.
+    """
+    timed = parts.commits + parts.validation + parts.logging
+    if not timed:
+        return 0.0, 0.0, seconds
+    return (
+        seconds * parts.commits / timed,
+        seconds * parts.validation / timed,
+        seconds * parts.logging / timed,
+    )
+
+
 def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> float:
-    """Returns how much longer than a mean step the slowest of independent workers takes.
+    """Returns how much longer than a typical one's step that of the slowest of independent workers takes.
+
+    Typical is the median; of two workers, the faster.
 
     Args:
         means: Mean step of each worker that trains apart, in seconds.
@@ -88,7 +139,7 @@ def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> floa
     if len(means) < 2:
         return 0.0
     deviation = math.sqrt(statistics.fmean(value**2 for value in deviations)) if deviations else 0.0
-    return max(means) - statistics.fmean(means) + deviation * expected_maximum(len(means))
+    return max(means) - statistics.median_low(means) + deviation * expected_maximum(len(means))
 
 
 def expected_maximum(count: int) -> float:
@@ -104,19 +155,20 @@ def typical(of_passes: Sequence[Shares]) -> Shares:
         field.name: statistics.median(getattr(one, field.name) for one in of_passes)
         for field in fields(Shares)
     }
-    others = sum(medians[name] for name in ("input", "keeping", "communication", "host"))
+    others = sum(value for name, value in medians.items() if name not in ("waiting", "compute"))
     medians["compute"] = max(1 - others, 0.0)
     return Shares(**medians)
 
 
 def intervals(of_passes: Sequence[Shares]) -> Mapping[str, tuple[float, float]]:
     """Returns the interval around each share of `typical`."""
-    spans = {
-        field.name: median_interval([getattr(one, field.name) for one in of_passes])
-        for field in fields(Shares)
-    }
-    (low, high), rest = spans["compute"], typical(of_passes).compute
-    return {**spans, "compute": (min(low, rest), max(high, rest))}
+    by_pass = [one.as_mapping() for one in of_passes]
+    spans: dict[str, tuple[float, float]] = {}
+    for name, share in typical(of_passes).as_mapping().items():
+        low, high = median_interval([one[name] for one in by_pass])
+        # What is made of other medians may lie outside.
+        spans[name] = min(low, share), max(high, share)
+    return spans
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:

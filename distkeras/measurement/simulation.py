@@ -5,20 +5,107 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distkeras.errors import ConfigError
 from distkeras.measurement.advice import advise, knee
 from distkeras.measurement.cost_model import BACKWARD_SHARE, Prediction, StepFacts, predict, predict_up_to
-from distkeras.measurement.network import Network
+from distkeras.measurement.network import NCCL, TENSORFLOW_CPU, Network, between_cpus, with_software_apart
+from distkeras.measurement.network_fit import MeasuredStep, NetworkFit, fit_network
 from distkeras.measurement.published import compare, describe
 from distkeras.measurement.quantities import bandwidth_text, seconds_text
 from distkeras.observability.formats import count_text, percent_text, rate_text
 
 Result = Mapping[str, Any]
+# Between CPUs no exchange was seen to begin before the last gradient is there: a worker that has one core computes on
+# the one thread that would start it. Timestamps in the graph, 8 layers of 1024, batch 512, a link of 1 Gb/s (2 cores,
+# 2026-11-21): last gradient after 854 ms, first sum after 860.
+CPU_OVERLAP = 0.0
 # Less of a step is not waiting for input, but fetching it.
 _WAITS = 0.05
 HEADER = ("workers", "examples/s", "a step", "efficiency", "what a step waits for")
+# Bytes a second, and seconds: where neither is named, nor measured.
+BANDWIDTH, LATENCY = 100e9 / 8, 10e-6
+# A curve has so many points at most, evenly spaced on a logarithmic axis.
+_MAX_POINTS = 60
+
+
+@dataclass(frozen=True)
+class Link:
+    """The network of a simulation, and where it is from.
+
+    Attributes:
+        network: What connects the workers.
+        description: What it is, as it goes on after "workers on".
+    """
+
+    network: Network
+    description: str
+
+
+def link_of(results: Sequence[Result], bandwidth: float | None = None, latency: float | None = None) -> Link:
+    """Returns the network that is named, or else the one that measured steps show.
+
+    Args:
+        results: What benches measured, the one that is simulated first. Where nothing is named, a network is fitted to
+            those with several workers, if there is more than one.
+        bandwidth: Of each worker's link, in bytes a second; None: not named.
+        latency: Of a message on it, in seconds; None: not named.
+
+    Raises:
+        ConfigError: If several results do not tell the latency from the bandwidth, or are not of the same devices.
+    """
+    on_gpu = _on_gpu(results[0])
+    if bandwidth is None and latency is None and len(results) > 1:
+        return _measured_link(results, on_gpu=on_gpu)
+    bandwidth, latency = bandwidth or BANDWIDTH, LATENCY if latency is None else latency
+    description = _links_text(bandwidth, latency)
+    if on_gpu:
+        return Link(Network(bandwidth=bandwidth, latency=latency, algorithms=NCCL), description)
+    network = between_cpus(bandwidth, latency)
+    return Link(
+        network,
+        f"{description}; of these TensorFlow's sums between CPUs leave {bandwidth_text(1 / network.byte_seconds)} "
+        f"and {seconds_text(network.message_seconds)} a message",
+    )
+
+
+def _measured_link(results: Sequence[Result], *, on_gpu: bool) -> Link:
+    if any(_on_gpu(one) != on_gpu for one in results):
+        raise ConfigError(
+            "The results are of different devices, whose networks are not one.",
+            place="--from",
+            received=[one["step"]["device"] for one in results],
+            remedy="give results of one device, or name the network: --bandwidth and --latency",
+        )
+    fit = fit_results(results)
+    network = fit.network if on_gpu else with_software_apart(fit.network)
+    return Link(network, f"the network that was measured: {fit.describe().removesuffix('.')}")
+
+
+def fit_results(results: Sequence[Result]) -> NetworkFit:
+    """Returns the network that results of several workers show; those of one worker say nothing of it.
+
+    Raises:
+        ConfigError: If they do not tell the latency from the bandwidth: their gradients must differ in size.
+    """
+    measured = [_measured_step(one) for one in results if one["setting"]["num_workers"] > 1]
+    return fit_network(measured, NCCL if _on_gpu(results[0]) else TENSORFLOW_CPU)
+
+
+def _measured_step(result: Result) -> MeasuredStep:
+    """What is left out of both, input and commits, is nothing that a network could explain."""
+    step = replace(facts_of(result), input_examples_per_second=math.inf)
+    return MeasuredStep(step, result["setting"]["num_workers"], result["ablations"]["bare"] / 1000)
+
+
+def _links_text(bandwidth: float, latency: float) -> str:
+    return f"links of {bandwidth_text(bandwidth)}, {seconds_text(latency)} that nobody shares"
+
+
+def _on_gpu(result: Result) -> bool:
+    return result["step"]["device"] == "gpu"
 
 
 def facts_of(result: Result) -> StepFacts:
@@ -45,7 +132,7 @@ def facts_of(result: Result) -> StepFacts:
             gradient_bytes=step["gradient_bytes"],
             element_bytes=max(1, step["gradient_bytes"] // max(1, step["num_trainable_parameters"])),
             bucket_bytes=step["bucket_bytes"],
-            overlap=BACKWARD_SHARE,
+            overlap=BACKWARD_SHARE if _on_gpu(result) else CPU_OVERLAP,
         )
     except KeyError as error:
         raise ConfigError(
@@ -56,24 +143,31 @@ def facts_of(result: Result) -> StepFacts:
         ) from error
 
 
-def simulate(result: Result, network: Network, workers: Sequence[int]) -> dict[str, Any]:
+def simulate(
+    result: Result, network: Network, workers: Sequence[int], description: str | None = None
+) -> dict[str, Any]:
     """Returns what the model says of a number of workers, as JSON values.
 
     Args:
         result: What a bench measured.
         network: What would connect the workers.
         workers: Numbers of workers, fewest first.
+        description: What `network` is, as `Link` has it; None: links that have its bandwidth and latency.
     """
     step = facts_of(result)
     predictions = [predict(step, network, number) for number in workers]
+    curve = predict_up_to(step, network, max(workers))
     return {
         "model": True,
-        "bandwidth_bytes_per_second": network.bandwidth,
-        "latency_seconds": network.latency,
+        "network": description or _links_text(network.bandwidth, network.latency),
+        # Of what is sent, software and all; null: nothing was seen to take time.
+        "bandwidth_bytes_per_second": 1 / network.byte_seconds if network.byte_seconds else None,
+        "latency_seconds": network.message_seconds,
         "batch_size_per_worker": step.batch_size,
         "gradient_bytes": step.gradient_bytes,
         "workers": [_values(one) for one in predictions],
-        "knee": knee(predict_up_to(step, network, max(workers))).describe(),
+        "curve": [[one.num_workers, one.efficiency] for one in _thinned(curve)],
+        "knee": knee(curve).describe(),
         "knob": advise(predictions[-1]),
         "published": describe(compare()),
     }
@@ -95,12 +189,20 @@ def text_rows(simulation: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def explanation(simulation: Mapping[str, Any]) -> str:
     """Returns what the numbers are, and what they are not."""
-    bandwidth, latency = simulation["bandwidth_bytes_per_second"], simulation["latency_seconds"]
     return (
         "a model, nothing of it was measured: workers like one of those measured here, with "
-        f"{simulation['batch_size_per_worker']:,} examples a step each, on links of {bandwidth_text(bandwidth)}, "
-        f"{seconds_text(latency)} that nobody shares"
+        f"{simulation['batch_size_per_worker']:,} examples a step each, on {simulation['network']}"
     )
+
+
+def _thinned(curve: Sequence[Prediction]) -> list[Prediction]:
+    """Returns the first and the last point of a curve, and of those between them what a chart can show."""
+    ratio = max(1.0, curve[-1].num_workers ** (1 / _MAX_POINTS))
+    kept = [curve[0]]
+    for one in curve[1:-1]:
+        if one.num_workers >= ratio * kept[-1].num_workers:
+            kept.append(one)
+    return [*kept, *curve[1:][-1:]]
 
 
 def _deviation(result: Result, ablation: str) -> float:

@@ -16,6 +16,9 @@ SHARES = {
     "communication": "between workers",
     "waiting": "  of which waiting for the slowest",
     "keeping": "commits, validation, logging",
+    "commits": "  of which commits",
+    "validation": "  of which validation",
+    "logging": "  of which logging and the turn of epochs",
     "host": "fixed cost of a step",
 }
 ABLATIONS = {
@@ -40,6 +43,8 @@ def key_numbers(result: Result) -> list[tuple[str, str]]:
         ("input wait", percent_text(result["input_wait_ratio"])),
         ("peak memory", memory_text(step["peak_memory_bytes"])),
     ]
+    if step["joules_per_1000_examples"] is not None:
+        numbers.append(("energy", f"{step['joules_per_1000_examples']:.3g} J for 1,000 examples"))
     if result["scaling_efficiency"] is not None:
         numbers.append(("scaling efficiency", percent_text(result["scaling_efficiency"])))
     if result["slowest_rank"] is not None:
@@ -87,7 +92,7 @@ def trial_rows(result: Result) -> list[tuple[str, ...]]:
     """Returns a row a trial and process, below `TRIAL_HEADER`."""
     return [
         (
-            f"{trial['ablation']}, {trial['num_workers']} x {trial['global_batch_size']}, {trial['precision']}"
+            f"{trial['ablation']}: {trial['setting']}"
             + (f", rank {rank['rank']}" if len(trial["ranks"]) > 1 else ""),
             str(trial["pass"] + 1),
             rate_text(rank["examples_per_second"]),

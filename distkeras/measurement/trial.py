@@ -6,10 +6,9 @@ pauses, and which ends training by the vote that else ends it after a signal: al
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from distkeras.training.feeding import TrainingData
     from distkeras.training.placement import Engine, FitPlan, Placement
 
-# Batches that input without cost repeats.
+# Steps whose batches input without cost repeats.
 NUM_REPEATED = 4
 # An epoch without an end would need a table of ids without one.
 MAX_IDS = 2**21
@@ -95,8 +94,7 @@ def _train(
     elif order.repeats_input:
         # Of the batches that are repeated all are full.
         data = replace(data, input=_always_full(data.input))
-    if order.repeats_input:
-        _repeat_input(config.engine)
+    num_repeated = NUM_REPEATED if order.repeats_input else None
     with (
         _writers(config, run, is_needed=placement.is_rank_zero and not order.is_bare) as writer,
         placement.explained(data, config),
@@ -106,7 +104,7 @@ def _train(
             config,
             experiment.build_model,
             data,
-            placement=cast("Placement", _Clocked(placement, clock)),
+            placement=cast("Placement", _Clocked(placement, clock, num_repeated)),
             run=run,
             saved=None,
             progress=progress,
@@ -132,29 +130,6 @@ def _always_full(section: InputSection) -> InputSection:
     return section.model_copy(update={"remainder": "wrap"}) if section.remainder == "partial" else section
 
 
-def _repeat_input(engine: str) -> None:
-    """Lets the engine of this process, which ends with its trial, read a few batches and use them for ever."""
-    if engine == "jax":
-        from distkeras.training.jax import feed
-
-        rows = feed.training_rows
-
-        def repeated_rows(*arguments: Any) -> Iterator[Any]:
-            return itertools.cycle(list(itertools.islice(rows(*arguments), NUM_REPEATED)))
-
-        feed.training_rows = repeated_rows
-        return
-    from distkeras.training import tensorflow_placement
-
-    batches = tensorflow_placement.training_batches
-
-    def repeated_batches(settings: Any, data: Any, plan: Any, topology: Any, start_step: int) -> Any:
-        dataset = batches(settings, data, plan, topology, start_step)
-        return dataset.take(NUM_REPEATED * topology.num_local_replicas).cache().repeat()
-
-    tensorflow_placement.training_batches = repeated_batches
-
-
 @contextmanager
 def _writers(config: Config, run: RunDirectory, *, is_needed: bool) -> Generator[Writers]:
     """Writes what a run writes, where a run of this config would."""
@@ -174,34 +149,47 @@ class _Clocked:
 
     placement: Placement
     clock: Clock
+    num_repeated: int | None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.placement, name)
 
     def engine(self, model: keras.Model) -> Engine:
         self.clock.describe(_model_facts(model, self.placement))
-        return cast("Engine", _ClockedEngine(self.placement.engine(model), self.clock))
+        return cast("Engine", _ClockedEngine(self.placement.engine(model), self.clock, self.num_repeated))
 
 
 @dataclass(frozen=True)
 class _ClockedEngine:
     inner: Engine
     clock: Clock
+    num_repeated: int | None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def fit(self, plan: FitPlan, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        def after_chunk(stop: int) -> None:
-            plan.after_chunk(0)
-            self.clock.after_chunk(plan.cursor, stop)
+        from distkeras.measurement.turns import with_turns
 
-        clocked = replace(
-            plan, timer=self.clock.timer, asked_to_stop=self.clock.asked_to_stop, after_chunk=after_chunk
+        clock = self.clock
+
+        def after_chunk(stop: int) -> None:
+            clock.turn_to("commits")
+            plan.after_chunk(0)
+            clock.turn_to("steps")
+            clock.after_chunk(plan.cursor, stop)
+
+        changed = replace(
+            plan,
+            timer=clock.timer,
+            asked_to_stop=clock.asked_to_stop,
+            after_chunk=after_chunk,
+            num_repeated=self.num_repeated,
         )
-        self.clock.timer.start()
-        self.inner.fit(clocked, callbacks)
-        self.clock.end()
+        clock.timer.start()
+        validates = plan.data.validation is not None
+        self.inner.fit(changed, with_turns(callbacks, clock, plan.cursor, validates=validates))
+        clock.end()
 
 
 def _model_facts(model: keras.Model, placement: Placement) -> dict[str, Any]:

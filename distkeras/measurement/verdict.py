@@ -64,7 +64,9 @@ def judge(shares: Shares, situation: Situation) -> Verdict:
     comes_first = first.share >= WORTH_NAMING and _helps(first) and not _helps(compute)
     named = first if first.share > compute.share or comes_first else compute
     others = [one for one in candidates if one is not named and one.share >= WORTH_SAYING]
-    return Verdict(named.bound, _sentence(named, others, situation), named.remedy if _helps(named) else None)
+    return Verdict(
+        named.bound, _sentence(named, others, shares, situation), named.remedy if _helps(named) else None
+    )
 
 
 def _candidates(shares: Shares, situation: Situation) -> list[_Candidate]:
@@ -106,15 +108,25 @@ def _input_text(shares: Shares, situation: Situation) -> str:
 def _host_text(shares: Shares) -> str:
     if shares.keeping < 0.01:
         return "of a step is what it costs whatever its batch"
-    keeping, host = percent_text(shares.keeping), percent_text(shares.host)
-    return f"of a step is not the model: {keeping} commits, validation and logging, {host} a fixed cost of each step"
+    parts = {
+        "commits": shares.commits,
+        "validation": shares.validation,
+        "logging and the turn of epochs": shares.logging,
+        "a fixed cost of each step": shares.host,
+    }
+    named = sorted((-share, name) for name, share in parts.items() if share >= 0.01)
+    return "of a step is not the model: " + ", ".join(
+        f"{percent_text(-share)} {name}" for share, name in named
+    )
 
 
-def _beyond_config(bound: Bound, situation: Situation) -> str:
+def _beyond_config(bound: Bound, shares: Shares, situation: Situation) -> str:
     if bound == "input":
         return "more CPU cores, or faster storage,"
     if bound == "communication":
         return "a faster network"
+    if bound == "host" and shares.keeping >= shares.host:
+        return "longer epochs, of more examples,"
     return "a faster GPU, or more of them," if situation.on_gpu else "more or faster cores, or a GPU,"
 
 
@@ -123,8 +135,8 @@ def _helps(candidate: _Candidate) -> bool:
     return remedy is not None and (remedy.gain is None or remedy.gain >= LEAST_GAIN)
 
 
-def _sentence(named: _Candidate, others: list[_Candidate], situation: Situation) -> str:
-    remedy = f"nothing in the config makes it faster: {_beyond_config(named.bound, situation)} would"
+def _sentence(named: _Candidate, others: list[_Candidate], shares: Shares, situation: Situation) -> str:
+    remedy = f"nothing in the config makes it faster: {_beyond_config(named.bound, shares, situation)} would"
     if named.remedy is not None and _helps(named):
         remedy = f"{named.remedy.text}: {named.remedy.gain_text}"
     text = f"{named.bound}-bound: {percent_text(named.share)} {named.said}; {remedy}."

@@ -138,6 +138,19 @@ def test_workers_that_exchange_large_gradients_for_few_examples_are_named(tmp_pa
     assert [len(trial["ranks"]) for trial in result["trials"]] == [2, 2, 2, 2]
 
 
+def test_tuning_writes_a_faster_config_that_trains(run_python, tmp_path: Path) -> None:
+    # Most of a step changes 6 million weights, for however many examples.
+    text = EXCHANGE.replace("[1500, 1500]", "[2500, 2500]").replace("sgd, learning_rate: 0.01", "adam")
+    (tmp_path / "wide.yaml").write_text(text.replace("kind: processes, workers: 2, ", ""))
+    keep = ("--precision", "float32", "--xla", "auto")
+    result, _ = bench(run_python, "--config", "wide.yaml", "--tune", "--batch-sizes", "64", *keep)
+    assert result["chosen"]["training.global_batch_size"] == 64
+    assert result["gain"] > 2
+    tuned = load_config(tmp_path / result["out"])
+    assert (tuned.name, tuned.training.global_batch_size) == ("wide-tuned", 64)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("number", "code", "last"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 75, "  fix: run it again")],
@@ -197,7 +210,10 @@ def test_what_cannot_be_measured_is_refused_at_once(run_python, tmp_path: Path) 
 
     assert "There is nothing to measure." in refused()
     assert "not whole numbers above zero" in refused("--config", "tiny.yaml", "--batch-sizes", "32,x")
-    assert "no such precision" in refused("--config", "tiny.yaml", "--precision", "float8")
+    assert "no such choice" in refused("--config", "tiny.yaml", "--precision", "float8")
+    assert "use on, off, auto" in refused("--config", "tiny.yaml", "--xla", "yes")
+    assert "where: --workers" in refused("--config", "tiny.yaml", "--tune", "--workers", "2")
+    assert "A tuned config is a YAML file." in refused("--config", "tiny.yaml", "--tune", "--out", "x.json")
     assert "not whole numbers above zero" in refused("--config", "tiny.yaml", "--batch-sizes", "32,")
     assert "only read to simulate from it" in refused("--from", "old.json")
     assert "There is no such result" in refused("--simulate", "--from", "old.json")

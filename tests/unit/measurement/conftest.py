@@ -54,6 +54,9 @@ def measured(trial: Trial, milliseconds: float, **changes: Any) -> Measurement:
         "input_wait_ratio": 0.0,
         "warm_up_seconds": 1.0,
         "cpu_seconds": 1.0,
+        "part_milliseconds": {"steps": milliseconds, "commits": 0.0, "validation": 0.0, "logging": 0.0},
+        "joules": None,
+        "steps_per_epoch": 100,
         "peak_memory_bytes": 2**29,
         "num_trainable_parameters": 1000,
         "gradient_bytes": 4000,
@@ -61,6 +64,12 @@ def measured(trial: Trial, milliseconds: float, **changes: Any) -> Measurement:
         "device": "cpu",
     }
     return Measurement(trial, [{"rank": index, **rank, **changes} for index in range(trial.num_processes)])
+
+
+@pytest.fixture
+def measured_trial() -> Callable[..., Measurement]:
+    """Returns `measured`, for tests that make trials of their own."""
+    return measured
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ ORDER: dict[str, Any] = {
     "num_processes": 1,
     "num_shares": 1,
     "sees_all_gpus": True,
+    "counts_energy": False,
     "visible_gpus": None,
 }
 
@@ -72,6 +73,29 @@ def test_it_measures_what_follows_the_warm_up(training) -> None:
     assert result["deviation_milliseconds"] == 0
 
 
+def test_what_is_not_steps_is_timed_by_its_kind_once_it_is_warm(training) -> None:
+    one = training()
+    one.clock.turn_to("commits")
+    one.run(30.0, 1.0, 1.0)
+    one.clock.turn_to("validation")
+    one.seconds += 3.0
+    one.clock.turn_to("steps")
+    one.run(2.0, 2.0)
+    one.clock.turn_to("commits")
+    one.seconds += 1.0
+    one.clock.turn_to("logging")
+    one.seconds += 0.5
+    one.clock.turn_to("steps")
+    assert one.run(4.0, 4.0)
+    one.clock.end()
+    # Twenty steps in chunks that were not asked to stop, and those that were.
+    num_steps = one.clock.result()["num_steps"]
+    parts = {part: value * num_steps for part, value in one.clock.result()["part_milliseconds"].items()}
+    assert parts == pytest.approx(
+        {"steps": 1000 * (one.seconds - 32.0 - 4.5), "commits": 1000, "validation": 3000, "logging": 500}
+    )
+
+
 def test_the_deviation_is_that_of_most_steps(training) -> None:
     one = training(seconds=20.0)
     assert not one.run(1.0, 2.0, 2.0)
@@ -91,6 +115,15 @@ def test_the_end_of_a_first_epoch_that_comes_soon_belongs_to_the_warm_up(trainin
     one = training(is_bare=False, steps_per_epoch=80)
     assert not one.run(30.0, *[1.0] * 8)
     assert one.clock.timer.overall().warm_up_seconds == 38.0
+
+
+def test_so_does_one_that_slow_steps_would_reach_before_there_are_enough(training) -> None:
+    one = training(is_bare=False, steps_per_epoch=70)
+    # Enough are forty steps of six seconds each chunk, though ten seconds are wanted.
+    assert not one.run(30.0, *[6.0] * 6)
+    assert one.clock.timer.overall().warm_up_seconds == 0
+    assert not one.run(6.0)
+    assert one.clock.timer.overall().warm_up_seconds == 72.0
 
 
 def test_the_end_of_a_first_epoch_that_comes_late_is_not_waited_for(training) -> None:

@@ -11,12 +11,16 @@ import distkeras
 from distkeras.errors import ConfigError
 from distkeras.measurement.network import (
     GATHERED_BYTES,
+    GRPC_BYTE_SECONDS,
+    GRPC_MESSAGE_SECONDS,
     NCCL,
     TENSORFLOW_CPU,
     Algorithm,
     Exchange,
     Network,
     all_reduce,
+    between_cpus,
+    with_software_apart,
 )
 
 
@@ -75,6 +79,36 @@ def test_what_is_hidden_is_not_waited_for() -> None:
     assert Exchange(10, 1e6).seconds(network(bandwidth=math.inf, latency=0)) == 0
 
 
+def test_between_cpus_a_message_is_asked_for_and_software_takes_its_part() -> None:
+    net = between_cpus(1.25e8, 2e-3)
+    assert net.algorithms == TENSORFLOW_CPU
+    assert Exchange(3, 1e6).seconds(net) == pytest.approx(
+        3 * (4e-3 + GRPC_MESSAGE_SECONDS) + 1e6 * (1 / 1.25e8 + GRPC_BYTE_SECONDS)
+    )
+
+
+@pytest.mark.parametrize(("bandwidth", "latency"), [(1e8, 5e-3), (1e12, 1e-6), (math.inf, 0.0)])
+def test_telling_software_apart_changes_no_exchange(bandwidth: float, latency: float) -> None:
+    measured = network(*TENSORFLOW_CPU, bandwidth=bandwidth, latency=latency)
+    assert Exchange(3, 1e6).seconds(with_software_apart(measured)) == pytest.approx(
+        Exchange(3, 1e6).seconds(measured)
+    )
+
+
+def test_the_link_of_a_network_between_cpus_is_found_again() -> None:
+    named = between_cpus(1.25e8, 2e-3)
+    measured = network(*TENSORFLOW_CPU, bandwidth=1 / named.byte_seconds, latency=named.message_seconds)
+    link = with_software_apart(measured)
+    assert (link.bandwidth, link.latency) == (pytest.approx(1.25e8), pytest.approx(2e-3))
+
+
+def test_no_link_takes_softwares_part_away() -> None:
+    loopback = network(*TENSORFLOW_CPU, bandwidth=1e9, latency=2e-4)
+    link = with_software_apart(loopback)
+    assert (link.bandwidth, link.latency) == (math.inf, 0)
+    assert (link.byte_seconds, link.message_seconds) == (pytest.approx(1e-9), pytest.approx(2e-4))
+
+
 @pytest.mark.parametrize(
     ("numbers", "place"),
     [
@@ -83,6 +117,8 @@ def test_what_is_hidden_is_not_waited_for() -> None:
         ({"bandwidth": 1.0, "latency": -1e-6}, "latency"),
         ({"bandwidth": 1.0, "latency": math.inf}, "latency"),
         ({"bandwidth": 1.0, "latency": 0.0, "algorithms": ("gather",)}, "algorithms"),
+        ({"bandwidth": 1.0, "latency": 0.0, "software_byte_seconds": -1.0}, "software_byte_seconds"),
+        ({"bandwidth": 1.0, "latency": 0.0, "software_message_seconds": -1.0}, "software_message_seconds"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(numbers: dict[str, float], place: str) -> None:

@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from distkeras.measurement.network import between_cpus
 from distkeras.measurement.page import render
+from distkeras.measurement.published import CURVES
+from distkeras.measurement.simulation import simulate
 
 TWO = {"real": [10.0], "one_batch": [9.0], "bare": [9.0], "apart": [4.0], "large": [8.0], "alone": [5.0]}
 
@@ -61,3 +64,36 @@ def test_text_is_text(result):
 def test_what_makes_the_numbers_doubtful_is_said(make_result_of):
     result = make_result_of({name: [10.0, 20.0] for name in ("real", "one_batch", "bare")})
     assert "the passes of one trial differ by 67%" in render(result)
+
+
+def test_a_simulation_is_drawn_beside_what_others_published(result):
+    assert "Simulated" not in render(result)
+    result["simulation"] = simulate(result, between_cpus(1e9 / 8, 1e-4), [8, 64, 4096])
+    page = render(result)
+    assert page.count("<figure") == 4
+    section = page[page.index('id="simulated"') : page.index('id="again"')]
+    assert "This is a model, nothing of it was measured" in section
+    assert result["simulation"]["knob"].partition("'")[0] in section
+    for curve in CURVES:
+        assert curve.model in section
+        for point in curve.points:
+            assert f'href="{point.source.url}"' in section
+    for text in ("this config, modelled", "this config, measured here", "4,096"):
+        assert text in section
+    # Links are for the reader; nothing is fetched.
+    assert not re.search(r"""src=["']?(https?:)?//""", page)
+    assert len(page.encode()) < 200_000
+
+
+def test_one_worker_has_no_measured_efficiency_to_draw(make_result_of):
+    result = make_result_of({"real": [10.0], "one_batch": [9.0], "bare": [9.0], "large": [15.0]})
+    result["simulation"] = simulate(result, between_cpus(1e9 / 8, 1e-4), [8])
+    page = render(result)
+    assert "this config, modelled" in page
+    assert "this config, measured here" not in page
+
+
+def test_every_published_model_has_a_marker_of_its_own():
+    from distkeras.measurement.charts import MARKERS
+
+    assert len({curve.model for curve in CURVES}) <= len(MARKERS)

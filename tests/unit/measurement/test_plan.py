@@ -1,10 +1,12 @@
 """Which trials there are, in which order, and what their processes train."""
 
+from typing import get_args
+
 import pytest
 
 from distkeras.config import config_from_mapping, to_mapping
 from distkeras.errors import ConfigError
-from distkeras.measurement.plan import Setting, Trial, config_of, make_plan
+from distkeras.measurement.plan import Ablation, Setting, Trial, config_of, make_plan
 
 
 def names(plan, index=0):
@@ -91,7 +93,7 @@ def test_a_bare_trial_neither_commits_nor_logs(make_config):
     assert not config.logging.tensorboard
 
 
-@pytest.mark.parametrize("ablation", ["real", "one_batch", "bare", "apart", "large", "alone"])
+@pytest.mark.parametrize("ablation", get_args(Ablation))
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     "topology",
@@ -119,3 +121,21 @@ def test_a_streams_epochs_keep_their_length(make_config):
     training = config_of(config, trial("real")).training
     assert training.num_steps / training.epochs == 5
     assert training.num_steps > 10_000
+
+
+def test_engines_and_xla_are_combined_too_and_jax_has_no_choice_of_it(make_config):
+    plan = make_plan(make_config(), engines=["tensorflow", "jax"], jit_compile=[True, False], num_passes=1)
+    assert [setting.name for setting in plan.settings] == [
+        "1 worker, batch 32, float32, XLA",
+        "1 worker, batch 32, float32, no XLA",
+        "1 worker, batch 32, float32, jax",
+    ]
+    compiled, _, on_jax = (config_of(make_config(), Trial(setting, "real", 0)) for setting in plan.settings)
+    assert (compiled.training.jit_compile, compiled.engine) == (True, "tensorflow")
+    assert (on_jax.training.jit_compile, on_jax.engine) == ("auto", "jax")
+
+
+def test_what_an_engine_cannot_train_is_refused_before_anything_is_run(make_config):
+    config = make_config(topology={"kind": "processes", "workers": 2, "reduction": "bfloat16"})
+    with pytest.raises(ConfigError, match="jax"):
+        make_plan(config, engines=["jax"])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distkeras.measurement.shares import (
+    Parts,
     StepTimes,
     coverage,
     expected_maximum,
@@ -22,7 +23,15 @@ SECONDS = st.floats(1e-6, 1e3)
 
 
 def whole(shares):
-    return shares.input + shares.keeping + shares.communication + shares.host + shares.compute
+    return (
+        shares.input
+        + shares.commits
+        + shares.validation
+        + shares.logging
+        + shares.communication
+        + shares.host
+        + shares.compute
+    )
 
 
 def test_each_share_is_the_difference_of_the_two_trials_that_differ_in_it():
@@ -39,10 +48,33 @@ def test_what_workers_spend_on_each_other_is_what_they_save_apart():
         real=10.0, one_batch=10.0, bare=10.0, apart=(4.0, 6.0), deviations=(0.0, 0.0), growth=3.4
     )
     shares = shares_of(times)
-    assert shares.communication == pytest.approx(0.5)
-    assert shares.waiting == pytest.approx(0.1)  # one worker is slower than the mean by 1 of 10
-    assert shares.host == pytest.approx(0.1)
-    assert shares.compute == pytest.approx(0.4)
+    assert shares.communication == pytest.approx(0.6)
+    assert shares.waiting == pytest.approx(0.2)  # one worker is slower than the other by 2 of 10
+    assert shares.host == pytest.approx(0.08)
+    assert shares.compute == pytest.approx(0.32)
+
+
+def test_a_slow_worker_is_waited_for_however_many_there_are():
+    apart = (2.0, 2.0, 8.0, 2.0)
+    shares = shares_of(StepTimes(real=10.0, one_batch=10.0, bare=10.0, apart=apart))
+    assert shares.communication == pytest.approx(0.8)
+    assert shares.waiting == pytest.approx(0.6)
+
+
+def test_what_is_not_steps_is_told_apart():
+    parts = Parts(commits=1.0, validation=1.5, logging=0.5)
+    shares = shares_of(StepTimes(real=10.0, one_batch=9.0, bare=3.0, parts=parts))
+    assert shares.commits == pytest.approx(0.2)
+    # Of 6 seconds 3 were timed: the rest is shared as these are.
+    assert shares.validation == pytest.approx(0.3)
+    assert shares.logging == pytest.approx(0.1)
+    assert shares.as_mapping()["keeping"] == shares.keeping == pytest.approx(0.6)
+
+
+def test_what_was_not_timed_is_the_turn_of_epochs():
+    shares = shares_of(StepTimes(real=10.0, one_batch=9.0, bare=8.0))
+    assert (shares.commits, shares.validation) == (0.0, 0.0)
+    assert shares.logging == pytest.approx(0.1)
 
 
 def test_without_a_large_batch_the_host_is_not_told_from_computing():
@@ -50,9 +82,16 @@ def test_without_a_large_batch_the_host_is_not_told_from_computing():
     assert (shares.host, shares.compute) == (0.0, 1.0)
 
 
-@given(SECONDS, SECONDS, SECONDS, st.none() | st.floats(0.1, 10), st.lists(SECONDS, max_size=4))
-def test_shares_are_the_whole_step_whatever_was_measured(real, one_batch, bare, growth, apart):
-    shares = shares_of(StepTimes(real, one_batch, bare, tuple(apart), tuple(apart), growth))
+@given(
+    SECONDS,
+    SECONDS,
+    SECONDS,
+    st.none() | st.floats(0.1, 10),
+    st.lists(SECONDS, max_size=4),
+    st.builds(Parts, *[st.just(0.0) | SECONDS] * 3),
+)
+def test_shares_are_the_whole_step_whatever_was_measured(real, one_batch, bare, growth, apart, parts):
+    shares = shares_of(StepTimes(real, one_batch, bare, tuple(apart), tuple(apart), growth, parts))
     assert whole(shares) == pytest.approx(1)
     assert all(value >= 0 for value in vars(shares).values())
     assert shares.waiting <= shares.communication

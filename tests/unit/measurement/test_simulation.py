@@ -6,8 +6,9 @@ import math
 import pytest
 
 from distkeras.errors import ConfigError
-from distkeras.measurement.network import Network
-from distkeras.measurement.simulation import explanation, facts_of, simulate, text_rows
+from distkeras.measurement.cost_model import BACKWARD_SHARE, predict
+from distkeras.measurement.network import NCCL, Network, between_cpus
+from distkeras.measurement.simulation import CPU_OVERLAP, explanation, facts_of, link_of, simulate, text_rows
 
 LINK = Network(bandwidth=100e9 / 8, latency=1e-5)
 TWO = {"real": [10.0], "one_batch": [9.0], "bare": [9.0], "apart": [4.0], "large": [8.0], "alone": [5.0]}
@@ -58,3 +59,99 @@ def test_twice_the_batch_takes_what_four_times_the_batch_says(make_result_of):
 def test_the_model_is_shown_beside_published_figures(make_result_of):
     simulation = simulate(make_result_of(TWO, workers=[2]), LINK, [8])
     assert simulation["published"].startswith("This is a model. Beside ")
+
+
+def test_the_exchange_overlaps_what_was_seen_to_overlap(make_result_of):
+    result = make_result_of(TWO, workers=[2])
+    assert facts_of(result).overlap == CPU_OVERLAP == 0
+    assert facts_of(on_gpu(result)).overlap == BACKWARD_SHARE
+
+
+def test_a_curve_goes_from_one_worker_to_the_most(make_result_of):
+    result = make_result_of(TWO, workers=[2])
+    curve = simulate(result, LINK, [8, 512])["curve"]
+    assert curve[0] == [1, 1.0]
+    assert curve[-1][0] == 512
+    assert len(curve) <= 61
+    numbers = [number for number, _ in curve]
+    assert numbers == sorted(set(numbers))
+    assert [number for number, _ in simulate(result, LINK, [1])["curve"]] == [1]
+
+
+def test_a_named_link_is_used_as_it_is_between_gpus(make_result_of):
+    result = on_gpu(make_result_of(TWO, workers=[2]))
+    link = link_of([result], 25e9 / 8, 5e-6)
+    assert link.network == Network(bandwidth=25e9 / 8, latency=5e-6, algorithms=NCCL)
+    assert link.description == "links of 25 Gb/s, 5 us that nobody shares"
+
+
+def test_between_cpus_a_named_link_carries_tensorflows_sums(make_result_of):
+    link = link_of([make_result_of(TWO, workers=[2])], 1e9 / 8, 0.002)
+    assert link.network == between_cpus(1e9 / 8, 0.002)
+    assert link.description.startswith("links of 1 Gb/s, 2 ms that nobody shares; of these TensorFlow's sums")
+    assert "4.35 ms a message" in link.description
+
+
+@pytest.mark.parametrize("named", [{}, {"latency": 10e-6}, {"bandwidth": 100e9 / 8}])
+def test_what_is_not_named_is_assumed(make_result_of, named):
+    assert link_of([make_result_of(TWO, workers=[2])], **named).network == between_cpus(100e9 / 8, 10e-6)
+
+
+def sized(result, gradient_bytes, network):
+    """Returns the result of a model of another size, as it would be on a network."""
+    result["step"]["gradient_bytes"] = gradient_bytes
+    result["step"]["num_trainable_parameters"] = gradient_bytes // 4
+    seconds = predict(facts_of(result), network, result["setting"]["num_workers"]).step_seconds
+    result["ablations"]["bare"] = 1000 * seconds
+    return result
+
+
+def on_gpu(result):
+    result["step"]["device"] = "gpu"
+    return result
+
+
+def sizes(make_result_of, network):
+    return [
+        sized(make_result_of(TWO, workers=[2]), size, network) for size in (40_000, 4_000_000, 40_000_000)
+    ]
+
+
+def test_several_results_show_the_network_between_them(make_result_of):
+    results = sizes(make_result_of, between_cpus(1e9 / 8, 0.002))
+    alone = make_result_of({"real": [10.0], "one_batch": [9.0], "bare": [9.0], "large": [9.0]})
+    link = link_of([alone, *results])
+    assert link.network.bandwidth == pytest.approx(1e9 / 8)
+    assert link.network.latency == pytest.approx(0.002)
+    assert link.description.startswith("the network that was measured: 3 measured steps fit a network of ")
+    simulation = simulate(alone, link.network, [2], link.description)
+    assert explanation(simulation).endswith("errors of up to 0% of a step")
+    # What is named counts, whatever was measured.
+    assert link_of(results, latency=1e-5).network == between_cpus(100e9 / 8, 1e-5)
+
+
+def test_gpus_show_their_network_as_it_is(make_result_of):
+    network = Network(bandwidth=25e9 / 8, latency=5e-5)
+    results = [on_gpu(make_result_of(TWO, workers=[2])) for _ in range(3)]
+    for result, size in zip(results, (40_000, 40_000_000, 400_000_000), strict=True):
+        sized(result, size, network)
+    assert link_of(results).network.bandwidth == pytest.approx(25e9 / 8)
+    assert link_of(results).network.latency == pytest.approx(5e-5)
+
+
+def test_a_link_without_an_end_is_json(make_result_of):
+    network = Network(bandwidth=math.inf, latency=0)
+    assert simulate(make_result_of(TWO, workers=[2]), network, [8])["bandwidth_bytes_per_second"] is None
+
+
+def test_results_that_do_not_show_a_network_are_refused(make_result_of):
+    alike = [make_result_of(TWO, workers=[2]) for _ in range(2)]
+    with pytest.raises(ConfigError, match="do not tell the latency"):
+        link_of(alike)
+
+
+def test_results_of_different_devices_are_refused(make_result_of):
+    results = [make_result_of(TWO, workers=[2]), on_gpu(make_result_of(TWO, workers=[2]))]
+    with pytest.raises(ConfigError, match="different devices") as caught:
+        link_of(results)
+    assert caught.value.place == "--from"
