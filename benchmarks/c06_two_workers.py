@@ -1,13 +1,14 @@
 """C6: how fast are two worker processes, against the peer and against the doubling that they could be?
 
-    pip install -e ".[bench]"
+    pip install -e ".[bench]"          # and torch, for that peer: see c03_jpeg_input.py
     python benchmarks/c06_two_workers.py [--pairs 5] [--out benchmarks/results] [--compare OLD.json]
 
 Fresh processes, interleaved, one thread a worker. Step: a small MLP (64-64-64-10, global batch 64, accuracy, Adam) on
 two workers, against the step that Ray's TensorflowTrainer gives: legacy Keras under MultiWorkerMirroredStrategy (Ray
-itself takes no part in a step). Efficiency: the CNN of configs/digits.yaml at batch 64 a worker, two workers against
-one, on its images of 8x8 and on some of 32x32, where computing takes most of a step; the bound is 1. Prints one JSON
-object; trust the ratios, a shared machine's seconds come and go.
+itself takes no part in a step), and against torch's DistributedDataParallel over gloo, also with 6 million weights
+(64-2400-2400-10), whose gradients take 24 MB. Efficiency: two workers against one, at batch 64 a worker, of the CNN of
+configs/digits.yaml on its images of 8x8, of the same on images of 32x32, where computing takes most of a step, and of
+the 6 million weights; the bound is 1. Prints one JSON object; trust the ratios, a shared machine's seconds come and go.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ model: {builder: cnn, arguments: {filters: [32, 64], batch_norm: true}}
 training: {epochs: 1, global_batch_size: 64}
 logging: {every_steps: 20, tensorboard: false}
 """
+WIDE = MLP.replace("[64, 64]", "[2400, 2400]").replace("64000", "12800").replace("50", "10")
 LARGE = CNN.replace("num_examples: 12800, shape: [8, 8, 1]", "num_examples: 3840, shape: [32, 32, 1]")
 # Configs for one worker; two get twice the batch.
-CNNS = {"cnn": CNN, "large": LARGE.replace("every_steps: 20", "every_steps: 6")}
-MODES = ("mlp", "legacy", "cnn_1", "cnn_2", "large_1", "large_2")
+CONFIGS = {"cnn": CNN, "large": LARGE.replace("every_steps: 20", "every_steps: 6"), "wide": WIDE}
+TORCH_UNITS = {"torch_mlp": 64, "torch_wide": 2400}
+PEERS = {"legacy": ("tf_keras",), "torch_mlp": ("torch",), "torch_wide": ("torch",)}
+OURS = ("mlp", "cnn_1", "cnn_2", "large_1", "large_2", "wide_1", "wide_2")
 
 
 def measure(mode: str) -> Figures:
@@ -56,13 +60,15 @@ def measure(mode: str) -> Figures:
 
 def milliseconds_per_step(mode: str) -> float:
     if mode == "legacy":
-        return legacy_step()
+        return peer_step("--legacy-worker")
+    if mode in TORCH_UNITS:
+        return peer_step("--torch-worker", str(TORCH_UNITS[mode]))
     if mode == "mlp":
         return step(MLP, "kind: processes, workers: 2")
     name, workers = mode.split("_")
     if workers == "1":
-        return step(CNNS[name], "kind: processes, workers: 1", cores="0")
-    return step(CNNS[name].replace("batch_size: 64", "batch_size: 128"), "kind: processes, workers: 2")
+        return step(CONFIGS[name], "kind: processes, workers: 1", cores="0")
+    return step(CONFIGS[name].replace("batch_size: 64", "batch_size: 128"), "kind: processes, workers: 2")
 
 
 def step(config: str, topology: str, cores: str | None = None) -> float:
@@ -73,17 +79,23 @@ def step(config: str, topology: str, cores: str | None = None) -> float:
     return statistics.median(times[len(times) // 3 :])
 
 
-def legacy_step() -> float:
+def peer_step(*arguments: str) -> float:
+    """Starts two workers of a peer, each of which finds the other by its environment."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2, "127.0.0.1")]
     workers = [
         subprocess.Popen(
-            [sys.executable, __file__, "--legacy-worker"],
+            [sys.executable, __file__, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             env={
                 **os.environ,
                 "TF_USE_LEGACY_KERAS": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": addresses[0].rpartition(":")[2],
+                "WORLD_SIZE": "2",
+                "RANK": str(rank),
+                "OMP_NUM_THREADS": "1",
                 "TF_CONFIG": json.dumps(
                     {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
                 ),
@@ -123,28 +135,60 @@ def train_legacy() -> None:
     print(1000 * statistics.median(b - a for a, b in itertools.pairwise(marks)) / NUM_STEPS)
 
 
+def train_torch(units: int) -> None:
+    """One worker of the peer: prints the milliseconds of a step after the first steps."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    torch.manual_seed(0)
+    size = (64, units, units, 10)
+    layers = [
+        layer for pair in itertools.pairwise(size) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())
+    ]
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Sequential(*layers[:-1]))
+    optimizer, loss = torch.optim.Adam(model.parameters()), torch.nn.CrossEntropyLoss()
+    batch, num_steps = (32, NUM_STEPS) if units == 64 else (64, NUM_STEPS // 8)
+    features, labels = torch.randn(num_steps * batch, 64), torch.randint(0, 10, (num_steps * batch,))
+    marks: list[float] = []
+    for index in range(num_steps):
+        marks.append(time.perf_counter())
+        rows = slice(index * batch, (index + 1) * batch)
+        optimizer.zero_grad()
+        predicted = model(features[rows])
+        loss(predicted, labels[rows]).backward()
+        optimizer.step()
+        (predicted.argmax(1) == labels[rows]).float().mean()
+    print(1000 * statistics.median(b - a for a, b in itertools.pairwise(marks[num_steps // 4 :])))
+
+
 BENCHMARK = Benchmark(
     id="C6",
     script=__file__,
     figure="milliseconds_per_step",
     unit="milliseconds a step",
-    modes={mode: Mode(partial(measure, mode), ("tf_keras",) if mode == "legacy" else ()) for mode in MODES},
+    modes={mode: Mode(partial(measure, mode), PEERS.get(mode, ())) for mode in (*OURS, *PEERS)},
     subject="mlp",
     # As Ray's TensorflowTrainer runs it.
     peer="legacy",
     bound=1.0,
     ratios={
         "ratio": Ratio("legacy", "mlp", target=4.0),
+        "ratio_to_torch": Ratio("torch_mlp", "mlp"),
+        "ratio_to_torch_of_wide": Ratio("torch_wide", "wide_2"),
         # Twice the examples in the same time would be 1.
         "efficiency": Ratio("cnn_1", "cnn_2", target=0.95),
         "efficiency_of_large_images": Ratio("large_1", "large_2", target=0.95),
+        "efficiency_of_wide": Ratio("wide_1", "wide_2"),
     },
-    settings={"mlp": MLP, **CNNS},
-    packages=("tf_keras",),
+    settings={"mlp": MLP, **CONFIGS},
+    packages=("tf_keras", "torch"),
 )
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--legacy-worker"]:
         train_legacy()
+    elif sys.argv[1:2] == ["--torch-worker"]:
+        train_torch(int(sys.argv[2]))
     else:
         harness.main(BENCHMARK, __doc__)
