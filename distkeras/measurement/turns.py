@@ -25,8 +25,8 @@ def with_turns(
     """
     found: list[keras.callbacks.Callback] = [_AroundSteps(clock)]
     for callback in callbacks:
-        found += [_AtEpochEnd(clock, "commits" if isinstance(callback, Committer) else "logging"), callback]
-    found.append(_AtEpochEnd(clock, "logging"))
+        found += [_Turn(clock, "commits" if isinstance(callback, Committer) else "logging"), callback]
+    found.append(_Turn(clock, "logging"))
     return [*found, _BeforeValidation(clock, cursor)] if validates else found
 
 
@@ -44,13 +44,16 @@ class _AroundSteps(keras.callbacks.Callback):
         self._clock.turn_to("logging")
 
 
-class _AtEpochEnd(keras.callbacks.Callback):
-    """What the callback that follows does there is of one kind."""
+class _Turn(keras.callbacks.Callback):
+    """What the callback that follows does, at logging points and at the end of epochs, is of one kind."""
 
     def __init__(self, clock: Clock, part: Part) -> None:
         super().__init__()
         self._clock = clock
         self._part: Part = part
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._clock.turn_to(self._part)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._clock.turn_to(self._part)

@@ -78,18 +78,21 @@ class Committer(keras.callbacks.Callback):
         """
         if self._writer is not None:
             self._writer.raise_pending()
-        if stop and self._cursor.step == self._cursor.asked:
-            # The end of an interval, perhaps of an epoch: what is due there, validation among it, belongs to the state.
-            self._stop = stop
+        if self._cursor.step == self._cursor.asked:
+            # The end of an interval, perhaps of an epoch. What is due there, callbacks, the log and validation, belongs
+            # to the state: a run that goes on from here does none of it again.
+            self._stop = self._stop or stop
         elif stop:
             self._stop_now(stop)
-        if self._cursor.commit_due:
+        elif self._cursor.commit_due:
             self.commit()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stops the run at a logging point where it was told to."""
+        """Stops the run at a logging point where it was told to, and commits where one is due."""
         if self._stop and not self._cursor.at_epoch_end:
             self._stop_now(self._stop)
+        if self._cursor.commit_due and self._cursor.workers_met:
+            self.commit()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Commits at the end of the epochs that the config names, and of the last one."""

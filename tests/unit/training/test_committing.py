@@ -40,8 +40,8 @@ def stopped():
     """Runs to a step of an epoch of 10, told to stop; returns what happened, and the committer."""
     events: list = []
 
-    def run_to(step: int, *, interval: int, epochs: int = 3) -> tuple[list, Committer]:
-        cursor = Cursor(steps_per_epoch=10, interval=interval)
+    def run_to(step: int, *, interval: int, epochs: int = 3, **every: int) -> tuple[list, Committer]:
+        cursor = Cursor(steps_per_epoch=10, interval=interval, **every)
         while cursor.asked < step:
             cursor.next_interval()
         cursor.step = step
@@ -99,6 +99,26 @@ def test_at_the_end_of_the_run_it_is_late(stopped) -> None:
     committer.after_chunk(SIGTERM)
     committer.on_epoch_end(2)
     assert events == ["written", "copied", ("commit", 30)]
+
+
+def test_a_commit_within_an_interval_is_at_once(stopped) -> None:
+    events, committer = stopped(2, interval=5, commit_every=2)
+    committer.after_chunk(0)
+    assert events == ["written", "copied", ("commit", 2)]
+
+
+def test_a_commit_at_a_logging_point_waits_until_that_is_written(stopped) -> None:
+    events, committer = stopped(5, interval=5, commit_every=5)
+    committer.after_chunk(0)
+    assert events == []
+    committer.on_train_batch_end(4)
+    assert events == ["written", "copied", ("commit", 5)]
+
+
+def test_workers_that_have_not_met_do_not_commit(stopped) -> None:
+    events, committer = stopped(5, interval=5, commit_every=5, meet_every=2)
+    committer.on_train_batch_end(4)
+    assert events == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
