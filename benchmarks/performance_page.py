@@ -105,7 +105,7 @@ def read_entries(results: Path) -> list[Entry]:
         Entry(id, question, None, targets, why, [], {})
         for id, (question, why, targets) in WITHOUT_SCRIPT.items()
     ]
-    stems = sorted([*(path.stem for path in FOLDER.glob("c[0-9][0-9]*.py")), "gpu"])
+    stems = sorted([*(path.stem for path in FOLDER.glob("c[0-9][0-9]*.py")), "gpu", "scaling_model"])
     entries = [*waiting, *(_entry(stem, results, notes) for stem in stems)]
     _check_notes(notes, entries)
     return sorted(entries, key=lambda entry: _order(entry.id))
