@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distkeras.config import Config, config_from_mapping, identity
 from distkeras.config.canonical import to_mapping
@@ -16,6 +17,10 @@ from distkeras.runners.local import local_run, train_config
 from distkeras.runners.stoppable import stoppable
 from distkeras.runners.workers import WorkerTask, worker_attempt
 from distkeras.topology import Worker
+
+if TYPE_CHECKING:
+    from distkeras.training.experiment import Experiment
+    from distkeras.training.session import Trained
 
 
 def complete_run(config: Config, *, quiet: bool = False, wait_seconds: float = 0.0) -> Outcome:
@@ -51,7 +56,7 @@ def work(task: WorkerTask, worker: Worker) -> None:
     """Trains and tests a config as one of several workers. Collective."""
     config = config_from_mapping(task.payload["config"], origin=task.directory, base_folder=Path.cwd())
     with worker_attempt(config, task, worker) as attempt:
-        _train_and_test(attempt, config)
+        _train_and_test(attempt, config).placement.leave()
 
 
 def _is_tested(run: RunDirectory, config: Config) -> bool:
@@ -62,8 +67,13 @@ def _keeps_test_data(config: Config) -> bool:
     return config.data.test is not None or config.data.split.test > 0
 
 
-def _train_and_test(attempt: Attempt, config: Config) -> None:
+def _train_and_test(attempt: Attempt, config: Config) -> Trained:
     trained, experiment = train_config(attempt, config)
+    _test(attempt, trained, experiment)
+    return trained
+
+
+def _test(attempt: Attempt, trained: Trained, experiment: Experiment) -> None:
     attempt.progress.close()
     from distkeras.evaluation.evaluation import evaluate
 

@@ -111,6 +111,7 @@ def _train(
             writer=writer,
             resume_command="",
         )
+    placement.leave()
 
 
 def _bare(data: TrainingData, batch_size: int) -> TrainingData:

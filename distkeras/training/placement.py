@@ -131,6 +131,14 @@ class Placement(ABC):
         """
 
     @abstractmethod
+    def leave(self) -> None:
+        """Waits until all workers are done with each other; the last thing before their processes end. Collective.
+
+        The first to go would cut off what is still on its way to the others, on a slow network. That somebody has
+        gone already is no error: it had what it waited for, and so had everybody before it.
+        """
+
+    @abstractmethod
     def explained(self, data: TrainingData, settings: RunSettings) -> AbstractContextManager[None]:
         """Says, around a block, what the engine's own errors mean for the run."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,10 @@ class TensorFlowPlacement(Placement):
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
         require_same(self.strategy, facts)
+
+    def leave(self) -> None:
+        with suppress(tf.errors.OpError):
+            self.exchange(None)
 
     @contextmanager
     def explained(self, data: TrainingData, settings: RunSettings) -> Generator[None]:

@@ -161,6 +161,7 @@ class _Rung:
             resume_command="",
             callbacks=[recorder],
         )
+        placement.leave()
         return recorder.trace()
 
     def _same_everywhere(self, model: Any) -> Any:

@@ -86,6 +86,14 @@ class Group:
         if difference is not None:
             raise difference
 
+    def leave(self) -> None:
+        """Waits until all workers are done with each other; that one has gone already is no error. Collective."""
+        try:
+            self.exchange(None)
+        except Exception as error:
+            if not _is_consequence(error):
+                raise
+
     @contextmanager
     def guarded(self) -> Generator[None]:
         """Lets this process leave at once when a block fails, and tells a failure from its consequence.

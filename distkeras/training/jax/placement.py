@@ -81,6 +81,9 @@ class JaxPlacement(Placement):
         with self.group.guarded():
             self.group.require_same(facts)
 
+    def leave(self) -> None:
+        self.group.leave()
+
     @contextmanager
     def explained(self, data: TrainingData, settings: RunSettings) -> Generator[None]:
         with self.group.guarded():
