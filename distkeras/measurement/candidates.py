@@ -11,6 +11,7 @@ from typing import Any
 from distkeras.config import Config, config_from_mapping, to_mapping
 from distkeras.config.documents import value_at
 from distkeras.config.overrides import Override, apply_overrides
+from distkeras.measurement.ablation import Measurement
 from distkeras.measurement.remedies import LEAST_GAIN
 from distkeras.measurement.shares import median_interval
 
@@ -21,15 +22,23 @@ class Candidate:
 
     Attributes:
         value: What the key was.
-        rates: Examples a second, pass by pass.
-        peak_memory_bytes: Most resident memory of a process.
+        measured: What was measured, pass by pass.
         refusal: Why it was not measured; None: it was.
     """
 
     value: Any
-    rates: list[float] = field(default_factory=list[float])
-    peak_memory_bytes: int = 0
+    measured: list[Measurement] = field(default_factory=list[Measurement])
     refusal: str | None = None
+
+    @property
+    def rates(self) -> list[float]:
+        """Examples a second, pass by pass."""
+        return [one.examples_per_second for one in self.measured]
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Most resident memory of a process; 0: it was not measured."""
+        return max((rank["peak_memory_bytes"] for one in self.measured for rank in one.ranks), default=0)
 
     @property
     def rate(self) -> float:
@@ -54,6 +63,13 @@ class Choice:
     chosen: Any
     reason: str
     candidates: Sequence[Candidate]
+
+    @property
+    def measured(self) -> Measurement | None:
+        """The last that was measured of what was chosen; None: nothing was."""
+        return next(
+            (one.measured[-1] for one in self.candidates if one.value == self.chosen and one.measured), None
+        )
 
 
 def changed(config: Config, key: str, value: Any) -> Config:

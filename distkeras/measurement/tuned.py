@@ -88,4 +88,10 @@ def _choice_values(choice: Choice) -> dict[str, Any]:
 
 
 def _candidate_values(candidate: Candidate) -> dict[str, Any]:
-    return {**vars(candidate), "examples_per_second": candidate.rate if candidate.rates else None}
+    return {
+        "value": candidate.value,
+        "examples_per_second": candidate.rate if candidate.measured else None,
+        "rates": candidate.rates,
+        "peak_memory_bytes": candidate.peak_memory_bytes,
+        "refusal": candidate.refusal,
+    }

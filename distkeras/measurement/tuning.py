@@ -125,9 +125,7 @@ class Tuner:
             choice = decide(tuned, measured)
             self.announce(f"{choice.key}: {value_text(choice.chosen)}; {choice.reason}")
             choices.append(choice)
-            if choice.chosen != choice.before:
-                tuned = changed(tuned, choice.key, choice.chosen)
-                measured = self.train(tuned, 0)
+            tuned, measured = changed(tuned, choice.key, choice.chosen), choice.measured or measured
         return self._checked(config, tuned, choices) if tuned != config else Tuning(config, choices)
 
     def _checked(self, config: Config, tuned: Config, choices: Sequence[Choice]) -> Tuning:
@@ -228,13 +226,10 @@ class Tuner:
 
     def _try(self, candidate: Candidate, config_of: Callable[[Any], Config], index: int) -> None:
         try:
-            measured = self.train(config_of(candidate.value), index)
+            candidate.measured.append(self.train(config_of(candidate.value), index))
         except DistkerasError as error:
             # Of an error of somebody else's library the beginning says enough.
             candidate.refusal = textwrap.shorten(error.problem, MOST_CHARACTERS, placeholder=" ...")
-            return
-        candidate.rates.append(measured.examples_per_second)
-        candidate.peak_memory_bytes = max(rank["peak_memory_bytes"] for rank in measured.ranks)
 
 
 def tune(config: Config, progress: Progress, *, seconds: float, **options: Any) -> Tuning:
