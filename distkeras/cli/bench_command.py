@@ -36,28 +36,17 @@ class Devices(StrEnum):
 
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The config file, YAML.")]
-WorkersOption = Annotated[
-    str | None,
-    typer.Option("--workers", metavar="N,N", help="Numbers of workers. [default: the config's]"),
-]
-BatchSizesOption = Annotated[
-    str | None,
-    typer.Option("--batch-sizes", metavar="N,N", help="Global batch sizes. [default: the config's]"),
-]
-PrecisionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--precision", metavar="NAME,NAME", help="float32, mixed_bfloat16, ... [default: the config's]"
-    ),
-]
-EnginesOption = Annotated[
-    str | None,
-    typer.Option("--engines", metavar="NAME,NAME", help="tensorflow, jax. [default: the config's]"),
-]
-XlaOption = Annotated[
-    str | None,
-    typer.Option("--xla", metavar="NAME,NAME", help="on, off, auto. [default: the config's]"),
-]
+
+
+def _listed(flag: str, metavar: str, text: str) -> Any:
+    return typer.Option(flag, metavar=metavar, help=f"{text} [default: the config's]")
+
+
+WorkersOption = Annotated[str | None, _listed("--workers", "N,N", "Numbers of workers.")]
+BatchSizesOption = Annotated[str | None, _listed("--batch-sizes", "N,N", "Global batch sizes.")]
+PrecisionOption = Annotated[str | None, _listed("--precision", "NAME,NAME", "float32, mixed_bfloat16, ...")]
+EnginesOption = Annotated[str | None, _listed("--engines", "NAME,NAME", "tensorflow, jax.")]
+XlaOption = Annotated[str | None, _listed("--xla", "NAME,NAME", "on, off, auto.")]
 DevicesOption = Annotated[
     Devices | None, typer.Option("--devices", metavar="NAME", help="cpu or gpu. [default: the config's]")
 ]
@@ -132,61 +121,75 @@ def bench(
     logging, of other workers. What is slow follows from the differences. Nothing of it is kept but the result.
     """
     with exit_on_error(debug):
-        from distkeras.cli.bench_text import result_lines, simulation_lines
         from distkeras.measurement.plan import ENGINES, PRECISIONS
-        from distkeras.measurement.quantities import parse_bandwidth, parse_duration, parse_numbers
+        from distkeras.measurement.quantities import parse_numbers
 
         # What is wrong with these is found out before the measuring rather than after it.
-        link = (
-            parse_bandwidth(bandwidth, "--bandwidth") if bandwidth is not None else None,
-            parse_duration(latency, "--latency") if latency is not None else None,
-        )
-        numbers = parse_numbers(workers, "--workers") if workers is not None else []
-        options = {
-            "batch_sizes": parse_numbers(batch_sizes, "--batch-sizes") if batch_sizes is not None else [],
+        named, numbers = _link(bandwidth, latency), parse_numbers(workers, "--workers")
+        options: dict[str, Any] = {
+            "batch_sizes": parse_numbers(batch_sizes, "--batch-sizes"),
             "precisions": _choices(precision, "--precision", {name: name for name in PRECISIONS}),
             "jit_compile": _choices(xla, "--xla", XLA),
             "num_passes": pairs,
             "seconds": seconds,
         }
+        engine_names = _choices(engines, "--engines", {name: name for name in ENGINES})
         if tune:
             _refuse(
-                {"--workers": workers, "--engines": engines, "--compare": compare, "--from": sources},
-                "Tuning varies what the config leaves open; this it takes from the config.",
-                "leave it out, or change the config with --set",
+                {"--workers": workers, "--engines": engines, "--compare": compare, "--from": sources}
+                | {"--simulate": simulate or None, "--bandwidth": bandwidth, "--latency": latency},
+                "Tuning tries other things, and takes this from the config if at all.",
             )
-            loaded = _loaded(config, overrides or (), devices)
-            _tune(loaded, options, _tuned_file(out, config), json=json, quiet=quiet)
+            _tune(_loaded(config, overrides, devices), options, out, json=json, quiet=quiet)
             return
         if sources:
             _refuse(
-                {"--config": config, "--compare": compare},
+                {"--config": config, "--set": overrides, "--devices": devices, "--compare": compare}
+                | {"--batch-sizes": batch_sizes, "--precision": precision}
+                | {"--engines": engines, "--xla": xla},
                 "Beside --from nothing is measured.",
-                "leave it out, or leave --from out",
             )
             results = [_read(source, simulate) for source in sources]
             target = _result_file(out, results[0]["name"])
         else:
-            loaded = _loaded(config, overrides or (), devices)
+            loaded = _loaded(config, overrides, devices)
             target = _result_file(out, loaded.name)
-            names = _choices(engines, "--engines", {name: name for name in ENGINES})
-            matrix = {**options, "engines": names, "workers": [] if simulate else numbers}
+            matrix = {**options, "engines": engine_names, "workers": [] if simulate else numbers}
             results = [_measured(loaded, matrix, compare, quiet=quiet)]
-        result = results[0]
         if simulate:
-            result["simulation"] = _simulated(results, sorted(set(numbers)) or SIMULATED, link)
-        if target is not None:
-            _write(result, target)
-        if json:
-            print_json(result)
-        else:
-            lines = simulation_lines(result) if simulate else result_lines(result)
-            print_line("\n".join(lines), stdout())
-        regressions = result.get("compared_with", {}).get("slower", []) if compare else []
-        for sentence in regressions:
-            print_line(f"slower than in {compare}: {sentence}", stderr())
-        if regressions:
-            raise typer.Exit(EXIT_SLOWER)
+            results[0]["simulation"] = _simulated(results, sorted(set(numbers)) or SIMULATED, named)
+        _show(results[0], target, json=json)
+        _fail_if_slower(results[0], compare)
+
+
+def _link(bandwidth: str | None, latency: str | None) -> tuple[float | None, float | None]:
+    """Returns bytes a second and seconds; None where they were not named."""
+    from distkeras.measurement.quantities import parse_bandwidth, parse_duration
+
+    return (
+        parse_bandwidth(bandwidth, "--bandwidth") if bandwidth is not None else None,
+        parse_duration(latency, "--latency") if latency is not None else None,
+    )
+
+
+def _show(result: dict[str, Any], target: Path | None, *, json: bool) -> None:
+    from distkeras.cli.bench_text import result_lines, simulation_lines
+
+    if target is not None:
+        _write(result, target)
+    if json:
+        print_json(result)
+    else:
+        lines = simulation_lines(result) if "simulation" in result else result_lines(result)
+        print_line("\n".join(lines), stdout())
+
+
+def _fail_if_slower(result: Mapping[str, Any], compare: Path | None) -> None:
+    regressions = result["compared_with"]["slower"] if compare else []
+    for sentence in regressions:
+        print_line(f"slower than in {compare}: {sentence}", stderr())
+    if regressions:
+        raise typer.Exit(EXIT_SLOWER)
 
 
 def _choices(text: str | None, place: str, values: Mapping[str, Value]) -> list[Value]:
@@ -202,23 +205,23 @@ def _choices(text: str | None, place: str, values: Mapping[str, Value]) -> list[
     return [values[name] for name in names]
 
 
-def _refuse(given: Mapping[str, object], problem: str, remedy: str) -> None:
+def _refuse(given: Mapping[str, object], problem: str) -> None:
     """Refuses the first of some options that was given."""
     from distkeras.errors import ConfigError
 
     for name, value in given.items():
         if value is not None:
-            raise ConfigError(problem, place=name, remedy=remedy)
+            raise ConfigError(problem, place=name, remedy="leave it out")
 
 
-def _loaded(path: Path | None, overrides: Sequence[str], devices: Devices | None) -> Config:
+def _loaded(path: Path | None, overrides: Sequence[str] | None, devices: Devices | None) -> Config:
     from distkeras.config import load_config
     from distkeras.errors import ConfigError
 
     if path is None:
         raise ConfigError("There is nothing to measure.", place="--config", remedy="give a config file")
     chosen = [f"topology.devices={devices.value}"] if devices else []
-    return load_config(path, [*overrides, *chosen])
+    return load_config(path, [*(overrides or ()), *chosen])
 
 
 def _read(source: Path, simulate: bool) -> dict[str, Any]:
@@ -232,7 +235,9 @@ def _read(source: Path, simulate: bool) -> dict[str, Any]:
             received=str(source),
             remedy="add --simulate, or measure a config: --config FILE --compare OLD.json",
         )
-    return dict(read_result(source, "--from"))
+    # Where it was written, and an older simulation, are not this command's.
+    left_out = ("out", "report", "simulation", "compared_with")
+    return {name: value for name, value in read_result(source, "--from").items() if name not in left_out}
 
 
 def _measured(
@@ -311,31 +316,38 @@ def _simulated(
     return simulate(results[0], link.network, workers, link.description)
 
 
-def _tuned_file(out: Path | None, config: Path | None) -> Path:
+def _tuned_file(out: Path | None, name: str) -> Path:
     from distkeras.errors import ConfigError
     from distkeras.measurement.tuned import SUFFIX
+    from distkeras.observability.atomic_files import explained
 
-    if out is None:
-        return Path(f"{config.stem if config else ''}{SUFFIX}.yaml")
-    if out.suffix not in (".yaml", ".yml"):
+    target = out or Path(f"{name}{SUFFIX}.yaml")
+    if target.suffix not in (".yaml", ".yml"):
         raise ConfigError(
             "A tuned config is a YAML file.", place="--out", received=str(out), remedy="end it with .yaml"
         )
-    return out
+    if target.exists():
+        raise ConfigError(
+            "There is a file already, which may be somebody's work.",
+            place="--out",
+            received=str(target),
+            remedy="name another file, or remove that one",
+        )
+    with explained("make the folder of the tuned config", target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
-def _tune(config: Config, options: Mapping[str, Any], target: Path, *, json: bool, quiet: bool) -> None:
+def _tune(config: Config, options: Mapping[str, Any], out: Path | None, *, json: bool, quiet: bool) -> None:
     from distkeras.cli.bench_text import tuning_lines
     from distkeras.measurement.result import machine_and_versions
     from distkeras.measurement.tuned import as_mapping, config_file
     from distkeras.measurement.tuning import tune
-    from distkeras.observability.atomic_files import explained, write_bytes
+    from distkeras.observability.atomic_files import write_bytes
     from distkeras.observability.progress import Progress
     from distkeras.runners.record import this_command
 
-    where = machine_and_versions(this_command())
-    with explained("make the folder of the tuned config", target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    target, where = _tuned_file(out, config.name), machine_and_versions(this_command())
     with Progress(sys.stderr, quiet=quiet) as progress, _ended_by_sigterm():
         tuning = tune(config, progress, **options)
     if tuning.is_faster:

@@ -16,6 +16,7 @@ Result = Mapping[str, Any]
 NOISE = 0.05
 # What decides how fast a machine is; its memory is a few bytes more or less after each start.
 _OF_MACHINE = ("cpu", "num_cores", "gpus")
+_NEEDED = ("kind", "name", "date", "settings", "machine", "config")
 # What neither numbers nor speed depend on.
 _FREE_KEYS = ("name", "output_dir")
 
@@ -38,10 +39,12 @@ def read_result(path: Path, place: str) -> Result:
             remedy="write one with: distkeras bench --config FILE --out RESULT.json",
         )
     result = read_json(path)
-    if result.get("kind") != "bench" or "settings" not in result:
+    missing = [name for name in _NEEDED if name not in result]
+    if result.get("kind") != "bench" or missing:
         raise ConfigError(
             "This file is no result of distkeras bench.",
             place=str(path),
+            received=f"no {missing[0]}" if missing else f"kind: {result['kind']}",
             remedy="give one that `distkeras bench --out` wrote",
         )
     return result

@@ -67,17 +67,17 @@ def parse_duration(text: str, place: str) -> float:
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
-def parse_numbers(text: str, place: str) -> list[int]:
+def parse_numbers(text: str | None, place: str) -> list[int]:
     """Reads whole numbers: `8,64,512`.
 
     Args:
-        text: The numbers, with commas between them.
+        text: The numbers, with commas between them; None: there are none.
         place: Where they were given, such as `--workers`.
 
     Raises:
         ConfigError: If one of them is not a whole number above zero.
     """
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(
             "These are not whole numbers above zero.",

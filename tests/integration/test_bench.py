@@ -11,17 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distkeras.config import load_config, to_mapping
-from distkeras.measurement.ablation import measure
-from distkeras.measurement.plan import make_plan
-from distkeras.measurement.result import machine_and_versions, make_result
-from distkeras.observability.progress import Progress
+from distkeras.measurement.result import machine_and_versions
 
 TINY = """\
 task: {kind: tabular_classification}
@@ -73,16 +69,7 @@ def bench(run_python, *arguments: str, code: int = 0):
     return json.loads(result.stdout), result.stderr
 
 
-def measured(path: Path, *left_out: str):
-    """Returns the result of one short pass without some of its trials, each of which takes seconds to start."""
-    config = load_config(path, [f"output_dir={path.parent / 'runs'}"])
-    plan = make_plan(config, num_passes=1, seconds=0.5)
-    plan = replace(plan, ablations=[ablation for ablation in plan.ablations if ablation not in left_out])
-    progress = Progress(sys.stderr, quiet=True)
-    return make_result(config, plan, list(measure(config, plan, progress)), machine_and_versions([]))
-
-
-def test_photographs_that_take_long_to_decode_are_named(tmp_path: Path) -> None:
+def test_photographs_that_take_long_to_decode_are_named(bench_once, tmp_path: Path) -> None:
     pillow = pytest.importorskip("PIL.Image")
     pixels = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), np.uint8)
     for name in ("cats", "dogs"):
@@ -91,7 +78,7 @@ def test_photographs_that_take_long_to_decode_are_named(tmp_path: Path) -> None:
         for index in range(8):
             pillow.fromarray(np.roll(pixels, index)).save(folder / f"{index}.jpg")
     (tmp_path / "photographs.yaml").write_text(PHOTOGRAPHS)
-    result = measured(tmp_path / "photographs.yaml", "large")
+    result = bench_once(tmp_path / "photographs.yaml", "large")
     assert result["bound"] == "input", result["verdict"]
     assert result["shares"]["input"] > 0.5
     assert "data.cache" in result["verdict"]
@@ -105,6 +92,7 @@ def test_tiny_steps_are_named_and_a_slower_result_than_before_is_found(run_pytho
     faster = {"examples_per_second": 1e9, "examples_per_second_interval": [1e9, 1e9]}
     old = {
         "kind": "bench",
+        "name": "tiny",
         "date": "2026-11-21",
         "settings": [{"name": "1 worker, batch 4, float32", **faster}],
         "config": to_mapping(load_config(config)),
@@ -122,17 +110,17 @@ def test_tiny_steps_are_named_and_a_slower_result_than_before_is_found(run_pytho
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_commit_every_step_is_named(tmp_path: Path) -> None:
+def test_a_commit_every_step_is_named(bench_once, tmp_path: Path) -> None:
     (tmp_path / "commits.yaml").write_text(COMMITS)
-    result = measured(tmp_path / "commits.yaml", "large")
+    result = bench_once(tmp_path / "commits.yaml", "large")
     assert result["bound"] == "host", result["verdict"]
     assert result["shares"]["keeping"] > 0.5
     assert "checkpoint.every_steps: 10 instead of 1" in result["verdict"]
 
 
-def test_workers_that_exchange_large_gradients_for_few_examples_are_named(tmp_path: Path) -> None:
+def test_workers_that_exchange_large_gradients_for_few_examples_are_named(bench_once, tmp_path: Path) -> None:
     (tmp_path / "exchange.yaml").write_text(EXCHANGE)
-    result = measured(tmp_path / "exchange.yaml", "large", "alone")
+    result = bench_once(tmp_path / "exchange.yaml", "large", "alone")
     assert result["bound"] == "communication", result["verdict"]
     assert result["slowest_rank"] in (0, 1)
     assert [len(trial["ranks"]) for trial in result["trials"]] == [2, 2, 2, 2]
@@ -216,6 +204,12 @@ def test_what_cannot_be_measured_is_refused_at_once(run_python, tmp_path: Path) 
     assert "A tuned config is a YAML file." in refused("--config", "tiny.yaml", "--tune", "--out", "x.json")
     assert "not whole numbers above zero" in refused("--config", "tiny.yaml", "--batch-sizes", "32,")
     assert "only read to simulate from it" in refused("--from", "old.json")
+    assert "where: --xla" in refused("--simulate", "--from", "old.json", "--xla", "on")
+    (tmp_path / "half.json").write_text('{"kind": "bench", "settings": []}')
+    assert "received: 'no name'" in refused("--simulate", "--from", "half.json")
+    assert "where: --simulate" in refused("--config", "tiny.yaml", "--tune", "--simulate")
+    (tmp_path / "tiny-tuned.yaml").write_text("mine")
+    assert "There is a file already" in refused("--config", "tiny.yaml", "--tune")
     assert "There is no such result" in refused("--simulate", "--from", "old.json")
     assert "does not divide by the 3 workers" in refused("--config", "tiny.yaml", "--workers", "3")
     assert "This is not a bandwidth." in refused("--config", "tiny.yaml", "--simulate", "--bandwidth", "fast")

@@ -5,19 +5,15 @@ What is asserted is shares and names, never how long something took.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from distkeras.observability.formats import percent_text
 
-PROGRAM = Path(__file__).with_name("bench_once.py")
 # Gradients of 0.3 MB for 8,192 examples: next to nothing beside computing, unless the link is slow.
 BALANCED = """\
 task: {kind: tabular_classification}
@@ -71,21 +67,13 @@ def build(input_shape, num_outputs, slow_cores):
 """
 
 
-def bench(path: Path, *left_out: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Returns the result of one short pass in a process, and perhaps a network, of its own."""
-    command = [*within, sys.executable, str(PROGRAM), path.name, *left_out]
-    done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_workers_that_share_a_link_fast_enough_are_not_bound_by_it(tmp_path: Path) -> None:
+def test_workers_that_share_a_link_fast_enough_are_not_bound_by_it(bench_once, tmp_path: Path) -> None:
     (tmp_path / "balanced.yaml").write_text(BALANCED)
-    result = bench(tmp_path / "balanced.yaml", "large", "alone")
+    result = bench_once(tmp_path / "balanced.yaml", "large", "alone")
     assert result["bound"] != "communication", result["verdict"]
 
 
-def test_a_slow_link_is_named_and_that_one_worker_alone_is_faster(tmp_path: Path) -> None:
+def test_a_slow_link_is_named_and_that_one_worker_alone_is_faster(bench_once, tmp_path: Path) -> None:
     tools = [tool for tool in ("unshare", "ip", "tc") if shutil.which(tool) is None]
     if tools:
         pytest.skip(f"slows a link down with {', '.join(tools)}, which this machine lacks")
@@ -93,7 +81,7 @@ def test_a_slow_link_is_named_and_that_one_worker_alone_is_faster(tmp_path: Path
     if tried.returncode:
         pytest.skip(f"this machine permits no network of its own: {tried.stderr.strip()}")
     (tmp_path / "balanced.yaml").write_text(BALANCED)
-    result = bench(tmp_path / "balanced.yaml", "large", within=THROTTLED)
+    result = bench_once(tmp_path / "balanced.yaml", "large", within=THROTTLED)
     assert result["bound"] == "communication", result["verdict"]
     assert result["shares"]["communication"] > 0.6
     assert "use fewer workers: one alone trains faster than the 2 together" in result["verdict"]
@@ -103,7 +91,7 @@ def test_a_slow_link_is_named_and_that_one_worker_alone_is_faster(tmp_path: Path
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="workers have cores of their own only where there is one for each",
 )
-def test_a_worker_that_all_wait_for_is_named(tmp_path: Path) -> None:
+def test_a_worker_that_all_wait_for_is_named(bench_once, tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     slow = cores[len(cores) // 2 :]  # rank 1's
     (tmp_path / "uneven.py").write_text(UNEVEN)
@@ -113,7 +101,7 @@ def test_a_worker_that_all_wait_for_is_named(tmp_path: Path) -> None:
             f"{{builder: 'uneven:build', arguments: {{slow_cores: {slow}}}}}",
         )
     )
-    result = bench(tmp_path / "uneven.yaml", "large", "alone")
+    result = bench_once(tmp_path / "uneven.yaml", "large", "alone")
     assert result["slowest_rank"] == 1
     assert result["bound"] == "communication", result["verdict"]
     waiting = percent_text(result["shares"]["waiting"])
