@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import keras
@@ -98,14 +99,18 @@ class TrainingLoop:
         self.model.steps_per_execution = cursor.interval
         if validation is not None:
             chunk = testing_chunk(self.model, self.strategy)
-            self.model.test_function = testing(chunk, self.totals, validation.num_steps, cursor.interval)
+            test = testing(chunk, self.totals, validation.num_steps, cursor.interval)
+            # Keras makes an iterator for each validation, which takes longer than all steps of a small one: not of
+            # these batches.
+            batches = cache(lambda: iter(distributed(validation.dataset, self.strategy)))
+            self.model.test_function = lambda _: test(batches())
         self.model.fit(
             distributed(self.dataset, self.strategy),
             epochs=self.epochs,
             initial_epoch=cursor.epoch,
             steps_per_epoch=cursor.steps_per_epoch,
             callbacks=LoggingPointCallbacks(callbacks, cursor=cursor, model=self.model, epochs=self.epochs),
-            validation_data=validation and distributed(validation.dataset, self.strategy),
+            validation_data=validation and distributed(tf.data.Dataset.range(1).repeat(), self.strategy),
             validation_steps=validation and validation.num_steps,
             shuffle=False,  # the data set has its order already; True makes Keras warn
             verbose=0,
