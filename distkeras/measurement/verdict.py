@@ -70,13 +70,11 @@ def judge(shares: Shares, situation: Situation) -> Verdict:
 
 
 def _candidates(shares: Shares, situation: Situation) -> list[_Candidate]:
-    # Of the host's two parts the larger one says what can be done; both count.
-    keeps = shares.keeping >= shares.host
     host = _Candidate(
         "host",
         shares.host + shares.keeping,
         _host_text(shares),
-        remedy_for_keeping(shares, situation) if keeps else remedy_for_host(shares, situation),
+        _remedy_for_both_parts(shares, situation),
     )
     waiting = ""
     if shares.waiting >= 0.01:
@@ -93,6 +91,15 @@ def _candidates(shares: Shares, situation: Situation) -> list[_Candidate]:
         ),
         host,
     ]
+
+
+def _remedy_for_both_parts(shares: Shares, situation: Situation) -> Remedy | None:
+    """Returns what gains most of the host's two parts; where that is not known, what helps against the larger."""
+    fixed, kept = remedy_for_host(shares, situation), remedy_for_keeping(shares, situation)
+    larger, smaller = (kept, fixed) if shares.keeping >= shares.host else (fixed, kept)
+    if larger is None or smaller is None or larger.gain is None:
+        return larger
+    return larger if larger.gain >= (smaller.gain or 0.0) else smaller
 
 
 def _input_text(shares: Shares, situation: Situation) -> str:

@@ -131,6 +131,16 @@ def test_of_what_is_kept_too_often_the_part_that_takes_longest_is_done_less(
     assert said in judge(kept, situation).sentence
 
 
+def test_of_the_hosts_two_parts_the_remedy_that_gains_more_is_named(make_config):
+    config = make_config()  # a batch of 32
+    both = shares(logging=0.3, host=0.25)
+    text = judge(both, Situation(config, ONE)).sentence
+    assert "55% of a step is not the model: 30% logging" in text
+    assert "training.global_batch_size: 128 instead of 32" in text  # nothing is known against logging this rarely
+    unknown = make_config(training={"steps_per_execution": 1})
+    assert "run more steps in one call" in judge(shares(host=0.6, commits=0.1), Situation(unknown, ONE)).sentence
+
+
 def test_workers_that_exchange_too_often_get_larger_batches(make_config):
     verdict = judge(shares(communication=0.6, waiting=0.05), Situation(make_config(), TWO, efficiency=0.6))
     assert verdict.bound == "communication"
