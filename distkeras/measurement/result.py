@@ -106,7 +106,8 @@ class _Taken:
                 apart[index].seconds_by_rank if index in apart else (),
                 apart[index].deviations if index in apart else (),
                 _growth(large.get(index), apart.get(index, bare)),
-                Parts(*map(one_batch.part_seconds, ("commits", "validation", "logging"))),
+                _parts(one_batch),
+                _parts(real),
             )
             for index, (real, one_batch, bare) in enumerate(
                 zip(
@@ -216,6 +217,10 @@ def _situation(config: Config, subject: Setting, taken: _Taken, where: Mapping[s
         slowest_rank=taken.slowest_rank(),
         steps_per_epoch=taken.of("real", subject)[0].ranks[0]["steps_per_epoch"],
     )
+
+
+def _parts(measured: Measurement) -> Parts:
+    return Parts(*map(measured.part_seconds, ("commits", "validation", "logging")))
 
 
 def _growth(large: Measurement | None, small: Measurement) -> float | None:

@@ -27,6 +27,11 @@ class Parts:
     validation: float = 0.0
     logging: float = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.commits + self.validation + self.logging
+
 
 @dataclass(frozen=True)
 class StepTimes:
@@ -39,7 +44,8 @@ class StepTimes:
         apart: Of several workers, each one's step where they never talk; of one, nothing.
         deviations: Deviations of these.
         growth: How many times as long a step takes on `LARGE` times the batch, without all that; None: not known.
-        parts: What `bare` lacks, as it was timed.
+        parts: What `bare` lacks, as it was timed in `one_batch`.
+        real_parts: The same, as it was timed in `real`.
     """
 
     real: float
@@ -49,6 +55,7 @@ class StepTimes:
     deviations: Sequence[float] = ()
     growth: float | None = None
     parts: Parts = Parts()
+    real_parts: Parts = Parts()
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,9 @@ def shares_of(times: StepTimes) -> Shares:
     costs nothing. A step on a batch of B takes `a + b * B`; `a` is the host's, and growth tells its share.
     """
     real = times.real
-    one_batch = min(times.one_batch, real)
+    # A disk never takes as long as the last time, which is not what input costs.
+    as_kept = times.one_batch + times.real_parts.seconds - times.parts.seconds
+    one_batch = min(max(as_kept, 0.0), real)
     bare = min(times.bare, one_batch)
     apart = min(statistics.median_low(times.apart), bare) if times.apart else bare
     commits, validation, logging = _kept(one_batch - bare, times.parts)
@@ -117,14 +126,10 @@ def _kept(seconds: float, parts: Parts) -> tuple[float, float, float]:
     They cost more than was timed: steps between them come in shorter calls, a commit is written while training goes
     on. Each has as much of the rest as of what was timed: of two trials' difference it is more certain.
     """
-    timed = parts.commits + parts.validation + parts.logging
-    if not timed:
+    if not parts.seconds:
         return 0.0, 0.0, seconds
-    return (
-        seconds * parts.commits / timed,
-        seconds * parts.validation / timed,
-        seconds * parts.logging / timed,
-    )
+    factor = seconds / parts.seconds
+    return factor * parts.commits, factor * parts.validation, factor * parts.logging
 
 
 def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> float:

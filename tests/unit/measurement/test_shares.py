@@ -63,12 +63,19 @@ def test_a_slow_worker_is_waited_for_however_many_there_are():
 
 def test_what_is_not_steps_is_told_apart():
     parts = Parts(commits=1.0, validation=1.5, logging=0.5)
-    shares = shares_of(StepTimes(real=10.0, one_batch=9.0, bare=3.0, parts=parts))
+    shares = shares_of(StepTimes(real=10.0, one_batch=9.0, bare=3.0, parts=parts, real_parts=parts))
     assert shares.commits == pytest.approx(0.2)
     # Of 6 seconds 3 were timed: the rest is shared as these are.
     assert shares.validation == pytest.approx(0.3)
     assert shares.logging == pytest.approx(0.1)
     assert shares.as_mapping()["keeping"] == shares.keeping == pytest.approx(0.6)
+
+
+def test_a_disk_that_was_slower_with_real_input_is_not_what_input_costs():
+    parts, real_parts = Parts(commits=2.0), Parts(commits=6.0)
+    shares = shares_of(StepTimes(real=10.0, one_batch=5.0, bare=3.0, parts=parts, real_parts=real_parts))
+    assert shares.input == pytest.approx(0.1)
+    assert shares.commits == pytest.approx(0.6)
 
 
 def test_what_was_not_timed_is_the_turn_of_epochs():
@@ -88,10 +95,10 @@ def test_without_a_large_batch_the_host_is_not_told_from_computing():
     SECONDS,
     st.none() | st.floats(0.1, 10),
     st.lists(SECONDS, max_size=4),
-    st.builds(Parts, *[st.just(0.0) | SECONDS] * 3),
+    st.lists(st.builds(Parts, *[st.just(0.0) | SECONDS] * 3), min_size=2, max_size=2),
 )
 def test_shares_are_the_whole_step_whatever_was_measured(real, one_batch, bare, growth, apart, parts):
-    shares = shares_of(StepTimes(real, one_batch, bare, tuple(apart), tuple(apart), growth, parts))
+    shares = shares_of(StepTimes(real, one_batch, bare, tuple(apart), tuple(apart), growth, *parts))
     assert whole(shares) == pytest.approx(1)
     assert all(value >= 0 for value in vars(shares).values())
     assert shares.waiting <= shares.communication

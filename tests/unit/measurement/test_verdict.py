@@ -136,9 +136,13 @@ def test_of_the_hosts_two_parts_the_remedy_that_gains_more_is_named(make_config)
     both = shares(logging=0.3, host=0.25)
     text = judge(both, Situation(config, ONE)).sentence
     assert "55% of a step is not the model: 30% logging" in text
-    assert "training.global_batch_size: 128 instead of 32" in text  # nothing is known against logging this rarely
+    assert (
+        "training.global_batch_size: 128 instead of 32" in text
+    )  # nothing is known against logging this rarely
     unknown = make_config(training={"steps_per_execution": 1})
-    assert "run more steps in one call" in judge(shares(host=0.6, commits=0.1), Situation(unknown, ONE)).sentence
+    assert (
+        "run more steps in one call" in judge(shares(host=0.6, commits=0.1), Situation(unknown, ONE)).sentence
+    )
 
 
 def test_workers_that_exchange_too_often_get_larger_batches(make_config):
