@@ -66,9 +66,9 @@ class InputSection(Section):
     cache: CacheSection | None = None
     """Keeps decoded examples for later epochs; null: they are read and decoded every time."""
     num_parallel_calls: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
-    """Examples that are read and decoded at the same time; `auto`: as tf.data finds best while it runs."""
+    """Examples that are read and decoded at the same time; `auto`: several for each core."""
     ram_budget_bytes: int | None = Field(default=None, gt=0)
-    """Memory that reading ahead may take; null: half of what is free."""
+    """Memory that finished batches may take while they wait for training; null: half of what is free."""
     max_bad_records: int = Field(default=0, ge=0)
     """Records that may turn out unreadable before the run fails; their place in the order stays, with weight 0."""
 
