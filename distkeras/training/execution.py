@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.distribute.values import PerReplicaSpec
 
 from distkeras.distribution.strategy import ReplicaStrategy, WorkerStrategy, waiting
 from distkeras.training.step import Change, Step, one_step
@@ -47,7 +48,7 @@ def training_chunk(
     step = step_function(model, strategy, "train_step", jit_compile, change)
     count = _vote_counter(strategy)
     if deterministic or model.run_eagerly:
-        stepwise = _stepwise(step, count)
+        stepwise = _stepwise(step, strategy, count)
 
         def run_stepwise(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
             with waiting(strategy, "train", num_steps):
@@ -60,13 +61,13 @@ def training_chunk(
         voted = count(votes)
 
         def one_more(done: tf.Tensor, waited: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            batch, waited = _next_batch(iterator, waited)
+            batch, waited = _timed_batch(iterator, strategy, waited)
             step(batch)
             return done + 1, _after_update(model, waited)
 
         begin = (tf.constant(1), tf.zeros((), tf.float64))
         _, waited = tf.while_loop(lambda done, _: done < num_steps, one_more, begin)
-        batch, waited = _next_batch(iterator, waited)
+        batch, waited = _timed_batch(iterator, strategy, waited)
         return step(batch), waited, voted
 
     def run(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
@@ -85,17 +86,17 @@ def testing_chunk(model: keras.Model, strategy: tf.distribute.Strategy) -> Testi
     """Returns a function that evaluates any number of steps inside one call."""
     step = step_function(model, strategy, "test_step", jit_compile=False)
     if model.run_eagerly:
-        stepwise = _stepwise(step, tf.identity)
+        stepwise = _stepwise(step, strategy, tf.identity)
         return lambda iterator, num_steps: stepwise(iterator, num_steps, ())[0]
 
     @tf.function(autograph=False, reduce_retracing=True)
     def chunk(iterator: Any, num_steps: tf.Tensor) -> Any:
         def one_more(done: tf.Tensor) -> tuple[tf.Tensor]:
-            step(next(iterator))
+            step(_next_batch(iterator, strategy))
             return (done + 1,)
 
         tf.while_loop(lambda done: done < num_steps, one_more, (tf.constant(1),))
-        return step(next(iterator))
+        return step(_next_batch(iterator, strategy))
 
     def run(iterator: Any, num_steps: int) -> Any:
         with waiting(strategy, "test", num_steps):
@@ -123,36 +124,56 @@ def step_function(
     return tf.function(step, jit_compile=compile_step, autograph=False, reduce_retracing=True)
 
 
-def for_batches_of(iterator: Any, step: Any) -> Step:
-    """Returns the step, traced for any batch of an iterator.
+def for_batches_like(spec: Any, step: Any) -> Step:
+    """Returns the step, traced for any batch that is as an iterator's `element_spec` says; None: it says nothing.
 
     Traced for the batch that Python happened to fetch, Keras would weigh batches in its metrics by that one's size.
     """
-    # `train_on_batch` comes with a generator, which cannot say what its batches are like.
-    spec = getattr(iterator, "element_spec", None)
-    return (
-        step
-        if spec is None or not hasattr(step, "get_concrete_function")
-        else step.get_concrete_function(spec)
-    )
+    is_graph = hasattr(step, "get_concrete_function")
+    return step.get_concrete_function(spec) if is_graph and spec is not None else step
 
 
-def _stepwise(step: Step, count: Callable[[tf.Tensor], tf.Tensor]) -> TrainingChunk:
+def _stepwise(
+    step: Step, strategy: tf.distribute.Strategy, count: Callable[[tf.Tensor], tf.Tensor]
+) -> TrainingChunk:
     def run(iterator: Any, num_steps: int, votes: Votes) -> tuple[Any, float, list[int]]:
         voted = count(tf.constant(votes, tf.int32))
         logs: Any = {}
         waited = 0.0
         for _ in range(num_steps):
             begin = time.perf_counter()
-            batch = next(iterator)
+            batch = _next_batch(iterator, strategy)
             waited += time.perf_counter() - begin
-            logs = for_batches_of(iterator, step)(batch)
+            logs = for_batches_like(_batch_spec(iterator, strategy), step)(batch)
         return logs, waited, voted.numpy().tolist()
 
     return run
 
 
-def _next_batch(iterator: Any, waited: tf.Tensor) -> tuple[Any, tf.Tensor]:
+def _next_batch(iterator: Any, strategy: tf.distribute.Strategy) -> Any:
+    """Returns the batch of one step: of several replicas in this process, one for each.
+
+    TensorFlow's own iterator for replicas has one more for each of them, whose tuning threads, as the pipeline's, are
+    waited for one after the other when it is dropped (see data/pipeline.py): 15 s after 7 s of reading on 4.
+    """
+    if not isinstance(strategy, ReplicaStrategy):
+        return next(iterator)
+    batches = [next(iterator) for _ in range(strategy.num_replicas)]
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: batches[context.replica_id_in_sync_group]
+    )
+
+
+def _batch_spec(iterator: Any, strategy: tf.distribute.Strategy) -> Any:
+    """Returns what `_next_batch` returns, as specs."""
+    if not isinstance(strategy, ReplicaStrategy):
+        return iterator.element_spec
+    return tf.nest.map_structure(
+        lambda leaf: PerReplicaSpec(*[leaf] * strategy.num_replicas), iterator.element_spec
+    )
+
+
+def _timed_batch(iterator: Any, strategy: tf.distribute.Strategy, waited: tf.Tensor) -> tuple[Any, tf.Tensor]:
     """Returns the next batch, and `waited` plus the seconds that it took.
 
     A graph runs what it can as early as it can: without these dependencies the clock would be read too soon.
@@ -160,7 +181,7 @@ def _next_batch(iterator: Any, waited: tf.Tensor) -> tuple[Any, tf.Tensor]:
     with tf.control_dependencies([waited]):
         begin = tf.timestamp()
     with tf.control_dependencies([begin]):
-        batch = next(iterator)
+        batch = _next_batch(iterator, strategy)
     leaves = tf.nest.flatten(batch, expand_composites=True)
     with tf.control_dependencies(leaves):
         waited += tf.timestamp() - begin

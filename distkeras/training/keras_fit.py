@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from distkeras.distribution.reduction import averaging
-from distkeras.training.execution import for_batches_of, step_function
+from distkeras.training.execution import for_batches_like, step_function
 
 
 def give_to_keras(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
@@ -48,8 +48,10 @@ def _function(
     def function(iterator: Any) -> Any:
         before()
         logs: Any = None
+        # `train_on_batch` comes with a generator, which cannot say what its batches are like.
+        spec = getattr(iterator, "element_spec", None)
         for batch in next_batches(iterator, model.steps_per_execution):
-            logs = for_batches_of(iterator, step)(batch)
+            logs = for_batches_like(spec, step)(batch)
         if logs is None:
             raise StopIteration
         return logs

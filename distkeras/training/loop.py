@@ -5,8 +5,9 @@ Read `TrainingLoop.run` first, then `_train`: what Keras calls once a logging in
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from distkeras.observability.timers import StepTimer
 from distkeras.training.callbacks import LoggingPointCallbacks
-from distkeras.training.execution import TestingChunk, testing_chunk, training_chunk
+from distkeras.training.execution import testing_chunk, training_chunk
 from distkeras.training.schedule import ChunkSize, Cursor
 from distkeras.training.state import restore_metrics
 from distkeras.training.step import Change
@@ -46,7 +48,7 @@ class TrainingLoop:
         strategy: Where it runs.
         cursor: Where training stands; moved by the loop.
         epochs: Epochs of the whole run.
-        dataset: Endless batches that begin at the cursor's step.
+        dataset: Endless batches, each of one replica, that begin at the cursor's step.
         examples_in_step: From a step's index in its epoch to its number of examples.
         validation: Validation data, or None.
         totals: Adds up the logs and metrics of all workers.
@@ -98,25 +100,23 @@ class TrainingLoop:
         self.model.train_function = self._train
         self.model.steps_per_execution = cursor.interval
         if validation is not None:
-            chunk = testing_chunk(self.model, self.strategy)
-            test = testing(chunk, self.totals, validation.num_steps, cursor.interval)
-            # Keras makes an iterator for each validation, which takes longer than all steps of a small one: not of
-            # these batches.
-            batches = cache(lambda: iter(distributed(validation.dataset, self.strategy)))
-            self.model.test_function = lambda _: test(batches())
+            self.model.test_function = testing(
+                self.model, self.strategy, validation, cursor.interval, self.totals
+            )
+        self._batches = iter(self.dataset)
         self.model.fit(
-            distributed(self.dataset, self.strategy),
+            NoData(self.dataset.element_spec),
             epochs=self.epochs,
             initial_epoch=cursor.epoch,
             steps_per_epoch=cursor.steps_per_epoch,
             callbacks=LoggingPointCallbacks(callbacks, cursor=cursor, model=self.model, epochs=self.epochs),
-            validation_data=validation and distributed(tf.data.Dataset.range(1).repeat(), self.strategy),
+            validation_data=validation and NoData(validation.dataset.element_spec),
             validation_steps=validation and validation.num_steps,
             shuffle=False,  # the data set has its order already; True makes Keras warn
             verbose=0,
         )
 
-    def _train(self, iterator: Any) -> Any:
+    def _train(self, _: Any) -> Any:
         """Runs one logging interval and returns the logs at its end."""
         cursor, logs = self.cursor, {}
         end = cursor.next_interval()
@@ -124,7 +124,7 @@ class TrainingLoop:
             restore_metrics(self.model, self.epoch_metrics)
             self.epoch_metrics = None
         while cursor.step < end:
-            logs, stop = self._run_chunk(iterator, cursor.chunk(end, self.chunk_size.steps))
+            logs, stop = self._run_chunk(cursor.chunk(end, self.chunk_size.steps))
             if not cursor.workers_met:
                 continue
             self.meet()
@@ -137,11 +137,11 @@ class TrainingLoop:
             self.at_logging_point(cursor.step)
         return logs
 
-    def _run_chunk(self, iterator: Any, num_steps: int) -> tuple[Any, int]:
+    def _run_chunk(self, num_steps: int) -> tuple[Any, int]:
         begin = time.perf_counter()
         # The largest vote counts: any signal stops all workers, and the slowest of them sizes the next chunk.
         votes = (self.asked_to_stop(), -self.chunk_size.wish)
-        logs, waited, (stop, size) = self._chunk(iterator, num_steps, votes)
+        logs, waited, (stop, size) = self._chunk(self._batches, num_steps, votes)
         self.chunk_size.steps = -size
         self.chunk_size.observe(num_steps, time.perf_counter() - begin)
         first = self.cursor.step % self.cursor.steps_per_epoch
@@ -151,20 +151,57 @@ class TrainingLoop:
         return logs, stop
 
 
-def testing(chunk: TestingChunk, totals: Totals, num_steps: int, interval: int) -> Callable[[Any], Any]:
-    """Returns a Keras `test_function` that runs `num_steps` in intervals, as often as Keras asks for them."""
-    cursor = Cursor(steps_per_epoch=num_steps, interval=interval)
+def testing(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    validation: Validation,
+    interval: int,
+    totals: Totals,
+) -> Callable[[Any], Any]:
+    """Returns a Keras `test_function` that runs the steps of `validation` in intervals, as often as Keras asks."""
+    chunk = testing_chunk(model, strategy)
+    cursor = Cursor(steps_per_epoch=validation.num_steps, interval=interval)
+    # Not before it is needed: it reads ahead.
+    batches = cache(lambda: iter(validation.dataset))
 
-    def test(iterator: Any) -> Any:
+    def test(_: Any) -> Any:
         begin = cursor.asked
         end = cursor.next_interval()
-        return totals(chunk(iterator, end - begin), end % num_steps == 0)
+        return totals(chunk(batches(), end - begin), end % validation.num_steps == 0)
 
     return test
 
 
-def distributed(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
-    """Hands the batches of a data set to replicas in turn; with one replica returns it as it is."""
-    if strategy.num_replicas_in_sync == 1:
-        return dataset
-    return strategy.distribute_datasets_from_function(lambda _: dataset)
+class NoData(DataAdapter):
+    """What Keras is given as data: its loop counts steps, and ours reads.
+
+    From data that it reads itself Keras makes an iterator for each validation, and on replicas one more each time,
+    of which it takes a batch only to see its shape.
+
+    Args:
+        element_spec: What a batch of one replica is like, as `tf.data.Dataset` has it.
+    """
+
+    def __init__(self, element_spec: Any) -> None:
+        self._element_spec = element_spec
+
+    @property
+    def num_batches(self) -> None:
+        """Unknown: `steps_per_epoch` says it."""
+        return None
+
+    def get_tf_dataset(self) -> Any:
+        """Returns what Keras takes for a data set that is distributed already, and so leaves as it is."""
+        return _Specs(self._element_spec)
+
+
+class _Specs(tf.distribute.DistributedDataset):
+    def __init__(self, element_spec: Any) -> None:
+        self._element_spec = element_spec
+
+    @property
+    def element_spec(self) -> Any:
+        return self._element_spec
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.repeat(self._element_spec)

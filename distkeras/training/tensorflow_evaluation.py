@@ -17,8 +17,7 @@ from distkeras.distribution.collectives import Collectives
 from distkeras.distribution.reduction import average_replica_state
 from distkeras.distribution.strategy import WorkerStrategy
 from distkeras.topology import Topology
-from distkeras.training.execution import testing_chunk
-from distkeras.training.loop import Validation, distributed, testing
+from distkeras.training.loop import NoData, Validation, testing
 from distkeras.training.totals import totals
 
 # Of one call into TensorFlow; only the progress of a terminal would need shorter ones.
@@ -37,10 +36,9 @@ def evaluate(model: keras.Model, strategy: tf.distribute.Strategy, batches: Vali
     average_replica_state(model, strategy)
     interval = min(STEPS_PER_CALL, batches.num_steps)
     model.steps_per_execution = interval
-    chunk, add_up = testing_chunk(model, strategy), totals(model, strategy)
-    model.test_function = testing(chunk, add_up, batches.num_steps, interval)
+    model.test_function = testing(model, strategy, batches, interval, totals(model, strategy))
     return model.evaluate(
-        distributed(batches.dataset, strategy), steps=batches.num_steps, verbose=0, return_dict=True
+        NoData(batches.dataset.element_spec), steps=batches.num_steps, verbose=0, return_dict=True
     )
 
 
@@ -54,7 +52,10 @@ def predict(
     """Returns the model's output for each example, in the source's order. Collective."""
     model.steps_per_execution = 1
     model.predict_function = None
-    outputs = model.predict(distributed(batches.dataset, strategy), steps=batches.num_steps, verbose=0)
+    batches_of_step: Any = batches.dataset
+    if strategy.num_replicas_in_sync > 1:
+        batches_of_step = strategy.distribute_datasets_from_function(lambda _: batches.dataset)
+    outputs = model.predict(batches_of_step, steps=batches.num_steps, verbose=0)
     if not isinstance(strategy, WorkerStrategy):
         return outputs
     ids = [

@@ -207,6 +207,33 @@ def test_how_many_examples_are_read_at_once_changes_no_batch(source: Source, ima
         assert global_batches(source, plan, 2, 1, 12, image=image, num_parallel_calls=number) == usual
 
 
+def whole(source: Source, **settings: Any) -> tf.data.Dataset:
+    plan, order = BatchPlan(source.num_examples, 8, "drop"), Shuffled(source.num_examples, "x", 0)
+    return training_dataset(source, plan, order, Topology(), seed=0, start_step=0, **settings)
+
+
+def test_no_thread_tunes_the_input_which_the_end_of_training_would_wait_for():
+    source = numbered(37)
+    for dataset in (whole(source), evaluation_dataset(source, Topology(), global_batch_size=8)):
+        assert dataset.options().autotune.enabled is False
+        assert dataset.repeat().options().autotune.enabled is False
+
+
+@pytest.mark.parametrize(
+    ("budget", "ahead"), [(None, pipeline.BATCHES_AHEAD), (3 * 8 * (16 + 8) + 1, 3), (1, 1)]
+)
+def test_as_many_batches_wait_as_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, budget: int | None, ahead: int
+):
+    asked: list[int] = []
+    prefetch = tf.data.Dataset.prefetch
+    monkeypatch.setattr(
+        tf.data.Dataset, "prefetch", lambda self, size: asked.append(size) or prefetch(self, size)
+    )
+    whole(numbered(37), ram_budget_bytes=budget)
+    assert asked == [ahead]
+
+
 @pytest.mark.parametrize(("world_size", "num_local_replicas"), TOPOLOGIES)
 @pytest.mark.parametrize(("num_examples", "batch"), [(37, 16), (3, 8), (32, 16)])
 def test_evaluation_sees_every_example_once_in_order(
