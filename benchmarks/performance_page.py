@@ -29,11 +29,6 @@ RESULTS = FOLDER / "results"
 PAGE = FOLDER.parent / "docs" / "performance.md"
 # Those without a script, and what they wait for.
 WITHOUT_SCRIPT = {
-    "C9": (
-        "how long is it from the kill of a worker to the first new step?",
-        "its script is not written yet",
-        "at most 8 seconds",
-    ),
     "C12": ("how much of a tuning budget does ASHA save?", "waits for tuning", "half of it, or more"),
     "C13": (
         "how many requests a second does a server answer at a fixed p95?",

@@ -192,7 +192,9 @@ def run_trial(config: Config, trial: Trial, seconds: float, folder: Path, progre
         visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
     payload = {"config": to_mapping(config_of(config, trial)), "order": vars(order)}
-    task = WorkerTask("distkeras.measurement.trial:work", payload, str(directory.path), "", True)
+    task = WorkerTask(
+        "distkeras.measurement.trial:work", payload, str(directory.path), "", True, config.engine
+    )
     try:
         _starter(config.topology, trial)(task, progress)
     except GroupError as error:

@@ -66,10 +66,8 @@ class Attempt:
             ConfigError: If the global batch does not divide by the replicas, or the engine cannot be imported.
         """
         engine = self.settings.engine
-        packages = ["jax"] if engine == "jax" else ["tensorflow", "tensorflow-cpu"]
-        title = "JAX" if engine == "jax" else "TensorFlow"
-        version = next(iter(package_versions(packages).values()), "")
-        self.progress.announce(f"importing {title} {version}".rstrip())
+        if "keras" not in sys.modules:
+            self.progress.announce(import_text(engine))
         use_backend(engine)
         from distkeras.training.session import place
 
@@ -155,6 +153,14 @@ class Attempt:
             yield together
         finally:
             together.close()
+
+
+def import_text(engine: Literal["tensorflow", "jax"]) -> str:
+    """Returns what is announced before an engine is imported, which takes seconds: `importing TensorFlow 2.21.0`."""
+    packages = ["jax"] if engine == "jax" else ["tensorflow", "tensorflow-cpu"]
+    title = "JAX" if engine == "jax" else "TensorFlow"
+    version = next(iter(package_versions(packages).values()), "")
+    return f"importing {title} {version}".rstrip()
 
 
 def use_backend(engine: Literal["tensorflow", "jax"]) -> None:

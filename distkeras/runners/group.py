@@ -13,7 +13,7 @@ from distkeras.errors import DistkerasError, InterruptedRunError, PreemptedError
 from distkeras.observability.atomic_files import write_bytes
 from distkeras.observability.relay import RelayReader
 from distkeras.observability.run_directory import RunDirectory
-from distkeras.runners.attempt import Attempt
+from distkeras.runners.attempt import Attempt, import_text
 from distkeras.runners.failures import Failure, GroupError, may_retry
 from distkeras.runners.record import begin_again
 from distkeras.runners.workers import WorkerTask, forget_errors
@@ -38,7 +38,8 @@ def run_group(
         DistkerasError: What ended the run, as its first failing worker said it.
     """
     directory, max_failures = attempt.directory, attempt.settings.topology.max_failures
-    task = WorkerTask(function, payload, str(directory.path.absolute()), attempt.command, attempt.unfinished)
+    path, engine = str(directory.path.absolute()), attempt.settings.engine
+    task = WorkerTask(function, payload, path, attempt.command, attempt.unfinished, engine)
     start = _starter(attempt, wait_seconds)
     failures: list[Failure] = []
     with _passing_on_signals(directory, attempt) as signals:
@@ -84,6 +85,7 @@ def _starter(attempt: Attempt, wait_seconds: float) -> StartGroup:
     if section.kind == "processes":
         from distkeras.runners.processes import run_processes
 
+        attempt.progress.announce(import_text(attempt.settings.engine))
         return lambda task, watch: run_processes(task, section, watch)
     from distkeras.runners.ray_workers import run_on_ray
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from distkeras.config.sections import TopologySection
 from distkeras.distribution.ports import free_ports
@@ -19,6 +15,7 @@ from distkeras.errors import ResourceError
 from distkeras.observability.environment import describe_gpus
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.runners.failures import GroupError
+from distkeras.runners.fork_server import ForkedWorker, ForkServer, fork_server
 from distkeras.runners.workers import WorkerTask, as_values, read_errors
 from distkeras.topology import Worker
 
@@ -49,20 +46,20 @@ def run_processes(
     addresses = tuple(f"{host}:{port}" for port in free_ports(num_workers, host))
     cores = _cores(num_workers)
     directory = RunDirectory(Path(task.directory))
-    processes: list[subprocess.Popen[str]] = []
-    try:
-        for rank, environment in enumerate(environments):
-            worker = Worker(addresses, rank, max(1, len(cores[rank])), cores[rank])
-            processes.append(_start(task, worker, environment, directory.log_path(rank)))
-        _wait(processes, directory, watch)
-    finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                # Its own session: what it may have started goes with it.
-                os.killpg(process.pid, signal.SIGKILL)
-            if process.stdin is not None:
-                process.stdin.close()
-            process.wait()
+    logs = [directory.log_path(rank) for rank in range(num_workers)]
+    with fork_server(task.engine, logs[0]) as server:
+        workers = [
+            server.fork(
+                as_values(task, Worker(addresses, rank, max(1, len(cores[rank])), cores[rank])),
+                {**os.environ, **environments[rank]},
+                logs[rank],
+            )
+            for rank in range(num_workers)
+        ]
+        codes = _wait(workers, server, watch)
+    lost = {rank: -code for rank, code in enumerate(codes) if code is not None and code < 0}
+    if any(codes):
+        raise GroupError(read_errors(directory), lost)
 
 
 def _cores(num_workers: int) -> list[tuple[int, ...]]:
@@ -87,39 +84,16 @@ def _devices(section: TopologySection, num_workers: int) -> list[Mapping[str, st
     return [{"CUDA_VISIBLE_DEVICES": str(rank) if num_gpus else "-1"} for rank in range(num_workers)]
 
 
-def _start(
-    task: WorkerTask, worker: Worker, environment: Mapping[str, str], log: Path
-) -> subprocess.Popen[str]:
-    with log.open("a") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "distkeras.runners.worker_process"],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **environment},
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the process that started it, which passes it on
-        )
-    values: Any = as_values(task, worker)
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):  # one that ended at once is found by its exit code
-            print(json.dumps(values), file=process.stdin, flush=True)
-    return process
-
-
-def _wait(
-    processes: Sequence[subprocess.Popen[str]], directory: RunDirectory, watch: Callable[[], None]
-) -> None:
+def _wait(workers: Sequence[ForkedWorker], server: ForkServer, watch: Callable[[], None]) -> list[int | None]:
+    """Returns the exit codes of the workers; None of those that had to be ended after another one failed."""
     first_end: float | None = None
-    while any(process.poll() is None for process in processes):
+    while None in (codes := [worker.code for worker in workers]):
         watch()
-        if any(process.returncode for process in processes):
+        if any(codes):
             first_end = first_end or time.monotonic()
-            if time.monotonic() - first_end > GRACE_SECONDS:
+            # No worker kills itself: the others know no more of it than we do.
+            if -signal.SIGKILL in codes or time.monotonic() - first_end > GRACE_SECONDS:
                 break
-        time.sleep(POLL_SECONDS)
+        server.hear(POLL_SECONDS)
     watch()
-    codes = {rank: process.poll() for rank, process in enumerate(processes)}
-    lost = {rank: -code for rank, code in codes.items() if code is not None and code < 0}
-    if any(codes.values()) or None in codes.values():
-        raise GroupError(read_errors(directory), lost)
+    return codes

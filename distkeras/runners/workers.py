@@ -41,6 +41,7 @@ class WorkerTask:
         directory: The run's directory, the same storage for all workers.
         command: What the user types to go on after a stop.
         unfinished: Whether there is anything left to train.
+        engine: The engine that it computes with.
     """
 
     function: str
@@ -48,6 +49,7 @@ class WorkerTask:
     directory: str
     command: str
     unfinished: bool
+    engine: str
 
 
 def work(task: WorkerTask, worker: Worker) -> None:

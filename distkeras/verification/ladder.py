@@ -164,7 +164,7 @@ class _Climber:
             "num_steps": self.num_steps,
             "initial": str(self.folder / INITIAL),
         }
-        task = WorkerTask("distkeras.verification.trace:work", payload, str(directory.path), "", True)
+        task = WorkerTask("distkeras.verification.trace:work", payload, str(directory.path), "", True, engine)
         try:
             _starter(topology)(task, self.progress)
         except GroupError as error:

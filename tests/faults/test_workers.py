@@ -79,11 +79,20 @@ def wait_for_commits(run: Path, count: int, process: subprocess.Popen[str]) -> N
         time.sleep(0.01)
 
 
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Returns the worker processes that a run started, by rank."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    """Returns the worker processes that a run's fork server has forked so far, by rank."""
+    return [worker for server in servers_of(process) for worker in children(server)]
+
+
+def servers_of(process: subprocess.Popen[str]) -> list[int]:
     return [
-        int(child) for child in children if b"worker_process" in Path(f"/proc/{child}/cmdline").read_bytes()
+        child
+        for child in children(process.pid)
+        if b"worker_process" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 
@@ -135,7 +144,8 @@ def test_ctrl_c_commits_on_all_workers_and_the_same_command_goes_on(start, tmp_p
 def test_workers_end_with_the_process_that_started_them(start, tmp_path) -> None:
     process = start("run", "training.epochs=200")
     wait_for_commits(tmp_path / "runs/run", 1, process)
-    workers = workers_of(process)
+    workers = [*servers_of(process), *workers_of(process)]
+    assert len(workers) == 3
     process.kill()
     end(process)
     deadline = time.monotonic() + 10
@@ -144,10 +154,23 @@ def test_workers_end_with_the_process_that_started_them(start, tmp_path) -> None
         time.sleep(0.01)
 
 
-def test_an_error_of_one_worker_is_tried_once_more_and_then_told(start) -> None:
+def test_without_the_server_that_forked_them_workers_end_and_others_go_on(start, tmp_path) -> None:
+    process = start("run", "training.epochs=8")
+    wait_for_commits(tmp_path / "runs/run", 1, process)
+    workers = workers_of(process)
+    os.kill(servers_of(process)[0], signal.SIGKILL)
+    code, err = end(process)
+    assert code == 0, err
+    assert "The worker of rank 0 was lost (SIGKILL). Starting again from step" in err
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_an_error_of_one_worker_is_tried_once_more_and_then_told(start, tmp_path) -> None:
     code, err = end(start("run", "model.builder=worker_models:fails_on_rank_one"))
     assert code == 5, err
     assert err.count("ZeroDivisionError: only here") == 2
+    # Rank zero was ended. Left alone it finds out after HEARTBEAT_SECONDS, and says so.
+    assert not (tmp_path / "runs/run/logs/rank-0.error.json").exists()
     assert "  where: rank 1" in err.splitlines()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,8 @@ def test_workers_that_do_not_divide_the_batch_are_refused_at_once(run_python) ->
     assert "The global batch size does not divide by the 3 workers." in result.stderr
 
 
+@pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
 def test_the_jax_engine_is_held_against_plain_keras_on_tensorflow(run_python) -> None:
-    pytest.importorskip("jax")
     config = str(ROOT / "configs" / "breast_cancer.yaml")
     sgd = "training.optimizer={name: sgd, learning_rate: 0.05}"
     result, verdict = verify(run_python, "--config", config, "--engine", "jax", "--steps", "6", "--set", sgd)

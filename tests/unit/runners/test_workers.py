@@ -33,7 +33,7 @@ def task(tmp_path: Path):
     RunDirectory(tmp_path).create()
 
     def task(name: str) -> WorkerTask:
-        return WorkerTask(f"{__name__}:{name}", {}, str(tmp_path), "distkeras train", True)
+        return WorkerTask(f"{__name__}:{name}", {}, str(tmp_path), "distkeras train", True, "tensorflow")
 
     return task
 
