@@ -1,4 +1,4 @@
-"""The starting side of a bench: runs its trials one after the other, in fresh processes, and gathers their numbers."""
+"""The starting side of a bench: runs its trials, one after the other in processes of their own, and gathers numbers."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def trial_folder(config: Config) -> Generator[Path]:
 
 
 def run_trial(config: Config, trial: Trial, seconds: float, folder: Path, progress: Progress) -> Measurement:
-    """Runs one trial, in fresh processes.
+    """Runs one trial, in processes of its own.
 
     Args:
         config: The user's config.

@@ -233,7 +233,7 @@ class Tuner:
 
 
 def tune(config: Config, progress: Progress, *, seconds: float, **options: Any) -> Tuning:
-    """Tunes a config on this machine: every candidate is trained for a while, in fresh processes.
+    """Tunes a config on this machine: every candidate is trained for a while, in processes of its own.
 
     Args:
         config: The user's config.

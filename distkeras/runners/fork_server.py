@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -38,20 +39,26 @@ class ForkServer:
 
     Args:
         engine: The engine.
+        environment: The environment in which it imports, and that its workers have.
         log: The file that gets what it prints while it imports.
     """
 
-    def __init__(self, engine: str, log: Path) -> None:
-        with log.open("a") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "distkeras.runners.worker_process", engine],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for the process that started it, which passes it on
-            )
+    def __init__(self, engine: str, environment: Mapping[str, str], log: Path) -> None:
+        self._answers, answers = os.pipe()
+        try:
+            with log.open("a") as output:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "distkeras.runners.worker_process", engine, str(answers)],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    pass_fds=(answers,),
+                    start_new_session=True,  # Ctrl-C is for the process that started it, which passes it on
+                )
+        finally:
+            os.close(answers)
         self._requests = cast("IO[bytes]", self._process.stdin)
-        self._answers = cast("IO[bytes]", self._process.stdout).fileno()
         self._workers: list[ForkedWorker] = []
         self._rest = b""
 
@@ -65,9 +72,10 @@ class ForkServer:
 
         Args:
             values: Its task and its place among the workers, as `as_values` gives them.
-            environment: Its whole environment.
+            environment: Variables of its own.
             log: The file that gets what it prints.
         """
+        log.touch()  # who cannot write it is told of it here
         place = {"environment": dict(environment), "log": str(log.absolute()), "folder": os.getcwd()}
         self._workers.append(worker := ForkedWorker())
         with suppress(BrokenPipeError):  # a server that has ended is heard of
@@ -88,12 +96,12 @@ class ForkServer:
             else:
                 next(worker for worker in self._workers if worker.process == int(process)).code = int(*code)
         if not content:  # the server has ended, and every worker with it
-            code = self._process.wait()
+            code = self._process.wait() or 1
             for worker in self._living():
                 worker.code = -signal.SIGKILL if worker.process else code
 
     def end_workers(self) -> None:
-        """Kills the workers that have not ended, and returns when there is none."""
+        """Kills the workers that have not ended, and returns when they have; what the kernel holds is left to it."""
         self.hear(0)
         deadline = time.monotonic() + _END_SECONDS
         for worker in self._living():
@@ -106,29 +114,49 @@ class ForkServer:
             self.hear(_END_SECONDS)
         if self._living():
             self._process.kill()
+            self._process.wait()
         self._workers.clear()
+
+    def close(self) -> None:
+        """Gives back what is held of a server that is not used again."""
+        with suppress(BrokenPipeError):
+            self._requests.close()
+        os.close(self._answers)
+        self._process.wait()
 
     def _living(self) -> list[ForkedWorker]:
         return [worker for worker in self._workers if worker.code is None]
 
 
-# Servers that nobody uses, by engine. They end with this process, whose end of their stdin is closed then.
-_idle: defaultdict[str, list[ForkServer]] = defaultdict(list)
+# Servers that nobody uses, by engine and environment. They keep what they imported in memory until this process ends.
+_idle: defaultdict[tuple[str, frozenset[tuple[str, str]]], list[ForkServer]] = defaultdict(list)
 
 
 @contextmanager
-def fork_server(engine: str, log: Path) -> Generator[ForkServer]:
+def fork_server(engine: str, num_threads: int, log: Path) -> Generator[ForkServer]:
     """Lends a server that has forked workers before, or a new one; no worker is left after the block.
 
     Args:
         engine: The engine that it has imported.
-        log: The file that gets what it prints while it imports.
+        num_threads: Of each worker: what NumPy may use in it, which it learns while it is imported.
+        log: The file that gets what a new one prints while it imports.
     """
-    servers = [server for server in _idle.pop(engine, []) if server.is_alive]
-    server = servers.pop() if servers else ForkServer(engine, log)
-    _idle[engine] += servers
+    environment = {"OPENBLAS_NUM_THREADS": str(num_threads), **os.environ}
+    servers = _idle[engine, frozenset(environment.items())]
+    server = servers.pop() if servers else ForkServer(engine, environment, log)
     try:
         yield server
     finally:
         server.end_workers()
-        _idle[engine].append(server)
+        if server.is_alive:
+            servers.append(server)
+        else:
+            server.close()
+
+
+@atexit.register
+def _close_idle() -> None:
+    """Waits for the idle servers, so that what they and their workers took is counted as this process's."""
+    for servers in _idle.values():
+        while servers:
+            servers.pop().close()

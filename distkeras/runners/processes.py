@@ -47,11 +47,12 @@ def run_processes(
     cores = _cores(num_workers)
     directory = RunDirectory(Path(task.directory))
     logs = [directory.log_path(rank) for rank in range(num_workers)]
-    with fork_server(task.engine, logs[0]) as server:
+    num_threads = max(1, len(cores[0]))
+    with fork_server(task.engine, num_threads, logs[0]) as server:
         workers = [
             server.fork(
-                as_values(task, Worker(addresses, rank, max(1, len(cores[rank])), cores[rank])),
-                {**os.environ, **environments[rank]},
+                as_values(task, Worker(addresses, rank, num_threads, cores[rank])),
+                environments[rank],
                 logs[rank],
             )
             for rank in range(num_workers)
@@ -91,7 +92,7 @@ def _wait(workers: Sequence[ForkedWorker], server: ForkServer, watch: Callable[[
         watch()
         if any(codes):
             first_end = first_end or time.monotonic()
-            # No worker kills itself: the others know no more of it than we do.
+            # SIGKILL comes from outside the work: the others know no more of it than we do.
             if -signal.SIGKILL in codes or time.monotonic() - first_end > GRACE_SECONDS:
                 break
         server.hear(POLL_SECONDS)

@@ -280,7 +280,8 @@ def _is_loss(failure: Exception) -> bool:
 def _unwritten(rank: int, failure: Exception) -> WorkerError:
     """Returns the error of a worker that could not write it where this process reads: storage that is not shared."""
     root: BaseException = getattr(failure, "_base_exc", failure)  # what the train function raised
-    text = root.problem if isinstance(root, DistkerasError) else str(root)
+    known = root.problem if isinstance(root, DistkerasError) else None
+    text = known or (str(root) if type(root) is RuntimeError else error_text(root))
     error = ResourceError(
         f"A worker failed, and its error did not reach the run's directory: {text}",
         place=f"rank {rank}",

@@ -131,6 +131,7 @@ def test_a_lost_worker_is_replaced_and_nothing_else_changes(reduction, start, tm
 def test_ctrl_c_commits_on_all_workers_and_the_same_command_goes_on(start, tmp_path) -> None:
     process = start("run", "training.epochs=200")
     wait_for_commits(tmp_path / "runs/run", 1, process)
+    os.kill(servers_of(process)[0], signal.SIGINT)  # as what stops all processes of a service does
     process.send_signal(signal.SIGINT)
     code, err = end(process)
     assert code == 130, err

@@ -6,7 +6,6 @@ What is asserted is shares and names, never how long something took.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -140,12 +139,18 @@ def test_tuning_writes_a_faster_config_that_trains(run_python, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "last"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 75, "  fix: run it again")],
+    ("number", "num_processes", "code", "last"),
+    [
+        (signal.SIGINT, 1, 130, "interrupted"),  # while the fork server imports
+        (signal.SIGTERM, 2, 75, "  fix: run it again"),
+    ],
 )
-def test_a_stop_leaves_neither_processes_nor_files(tmp_path: Path, number: int, code: int, last: str) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--tune"]])
+def test_a_stop_leaves_neither_processes_nor_files(
+    tmp_path: Path, number: int, num_processes: int, code: int, last: str, arguments: list[str]
+) -> None:
     (tmp_path / "exchange.yaml").write_text(EXCHANGE)
-    command = [sys.executable, "-m", "distkeras", "bench", "--config", "exchange.yaml"]
+    command = [sys.executable, "-m", "distkeras", "bench", "--config", "exchange.yaml", *arguments]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -155,36 +160,27 @@ def test_a_stop_leaves_neither_processes_nor_files(tmp_path: Path, number: int, 
         start_new_session=True,
     )
     try:
-        while not (workers := _workers_in(tmp_path)):
+        while len(below := _processes_below(process.pid)) < num_processes:
             assert process.poll() is None
-            time.sleep(0.1)
+            time.sleep(0.05)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == code
     assert said.splitlines()[-1] == last
-    assert len(workers) >= 1
-    # One that was being started when the signal came ends by itself: nobody holds the other end of its stdin.
-    for _ in range(200):
-        if not _workers_in(tmp_path):
+    for _ in range(100):
+        if not any(Path(f"/proc/{one}").exists() for one in below):
             break
         time.sleep(0.1)
-    assert not _workers_in(tmp_path)
-    assert not (tmp_path / "runs").exists()
+    assert not [one for one in below if Path(f"/proc/{one}").exists()]
+    assert [path.name for path in tmp_path.iterdir()] == ["exchange.yaml"]
 
 
-def _workers_in(folder: Path) -> list[int]:
-    """Returns the worker processes whose working directory is a folder."""
-    found: list[int] = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            is_worker = b"distkeras.runners.worker_process" in (path / "cmdline").read_bytes()
-            if is_worker and os.readlink(path / "cwd") == str(folder):
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
+def _processes_below(process: int) -> list[int]:
+    """Returns a process's children and theirs: the fork server, and the workers that it forked."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [one for child in map(int, children) for one in (child, *_processes_below(child))]
 
 
 def test_what_cannot_be_measured_is_refused_at_once(run_python, tmp_path: Path) -> None:

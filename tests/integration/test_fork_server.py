@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,29 +51,28 @@ def do(deed: str, folder: Path, workers: int = 1) -> RunDirectory:
     return directory
 
 
-def test_workers_of_all_groups_come_from_one_process_and_are_where_their_group_was_asked_for(
+def test_groups_of_one_environment_are_forked_by_one_process_where_each_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = []
-    for name in ("first", "second"):
+    for name, said in ("first", "yes"), ("second", "yes"), ("third", "no"):
         (folder := tmp_path / name).mkdir()
         monkeypatch.chdir(folder)
-        monkeypatch.setenv("SAID", name)
+        monkeypatch.setenv("SAID", said)
         directory = do("tell", folder, workers=2)
         told += [(folder / f"told-{rank}").read_text().split() for rank in range(2)]
         assert directory.log_path(1).read_text() == "this is for the log\n"
-    assert len({server for server, _, _ in told}) == 1
-    assert [said for _, said, _ in told] == ["first", "first", "second", "second"]
-    assert all(known == "True" for _, _, known in told)
+    servers, heard, known = zip(*told, strict=True)
+    assert len({*servers[:4]}) == 1
+    assert len({*servers}) == 2
+    assert heard == ("yes",) * 4 + ("no",) * 2
+    assert known == ("True",) * 6
 
 
 def test_what_a_worker_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     do("start_another", tmp_path)
-    another, deadline = int((tmp_path / "another").read_text()), time.monotonic() + 10
-    while is_running(another):  # it was killed, and nobody waits for it
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not is_running(int((tmp_path / "another").read_text())))
 
 
 def test_no_worker_is_left_after_one_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +81,7 @@ def test_no_worker_is_left_after_one_failed(tmp_path: Path, monkeypatch: pytest.
         do("stumble", tmp_path, workers=2)
     assert [error.rank for error in raised.value.errors] == [1]
     assert not is_running(int((tmp_path / "stumbled").read_text()))
-    asleep = [path for path in Path("/proc").glob("[0-9]*/cwd") if is_at(path, tmp_path)]
-    assert [int(path.parts[2]) for path in asleep] == [os.getpid()]
+    wait_for(lambda: processes_in(tmp_path) == [os.getpid()])
 
 
 def is_running(process: int) -> bool:
@@ -90,15 +90,29 @@ def is_running(process: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def is_at(link: Path, folder: Path) -> bool:
-    try:
-        return link.readlink() == folder
-    except OSError:
-        return False
+def processes_in(folder: Path) -> list[int]:
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if link.readlink() == folder:
+                found.append(int(link.parts[2]))
+    return found
 
 
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Waits: who was killed ends a little later."""
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Whether the engine has looked for devices, which is where a GPU's own runtime would begin.
 RUNS = {
-    "tensorflow": "from tensorflow.python.eager import context; print(context.context()._initialized)",
+    "tensorflow": (
+        "from tensorflow.python.eager.context import context; "
+        "print(context()._initialized or context()._physical_devices is not None)"
+    ),
     "jax": "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())",
 }
 
