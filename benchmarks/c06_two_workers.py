@@ -8,8 +8,8 @@ two workers, against the step that Ray's TensorflowTrainer gives: legacy Keras u
 itself takes no part in a step), and against torch's DistributedDataParallel over gloo, also with 6 million weights
 (64-2400-2400-10), whose gradients take 24 MB. Efficiency: two workers against one, at batch 64 a worker, of the CNN of
 configs/digits.yaml on its images of 8x8, of the same on images of 32x32, where computing takes most of a step, and of
-the 6 million weights; the bound is 1. What of a loss is the machine's own is measured, too: the same two workers without
-an exchange for a thousand steps (apart). Prints one JSON object; trust the ratios, a shared machine's seconds come and
+the 6 million weights; the bound is 1. What of a loss is the machine's own is measured, too: the same two workers with
+no exchange for a thousand steps (apart). Prints one JSON object; trust the ratios, a shared machine's seconds come and
 go.
 """
 

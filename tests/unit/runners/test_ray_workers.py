@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
 from distkeras.config.sections import TopologySection
 from distkeras.errors import ResourceError
 from distkeras.observability.progress import Progress
+from distkeras.observability.run_directory import RunDirectory
+from distkeras.ray import membership
 from distkeras.runners.ray_room import Group, capacity, choose_group, no_room, resources_of
-from distkeras.runners.ray_workers import join_cluster
+from distkeras.runners.ray_workers import join_cluster, work_in_worker
+from distkeras.runners.workers import WorkerTask, as_values, read_errors
+from distkeras.topology import Worker
 
 SMALL = {"CPU": 4.0, "memory": 8e9}
 WITH_GPUS = {"CPU": 8.0, "memory": 16e9, "GPU": 2.0}
@@ -100,3 +105,25 @@ def test_an_address_where_nobody_answers_is_said_at_once(monkeypatch: pytest.Mon
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ResourceError, match="There is no Ray cluster at this address"):
         join_cluster(Progress(io.StringIO(), quiet=True))
+
+
+def stumble(task: WorkerTask, worker: Worker) -> None:
+    """What a worker does in the test below."""
+    del task, worker
+    raise ZeroDivisionError("here")
+
+
+def test_ray_is_handed_no_error_that_only_an_engine_can_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership._membership, "worker", Worker(("127.0.0.1:1",), 0))
+    monkeypatch.chdir(tmp_path)
+    directory = RunDirectory(tmp_path)
+    directory.create()
+    task = WorkerTask(f"{__name__}:stumble", {}, str(tmp_path), "", True, "tensorflow")
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: here") as raised:
+        work_in_worker({"values": as_values(task, Worker((), 0)), "folder": str(tmp_path)})
+    assert type(raised.value) is RuntimeError
+    assert [error.error.problem for error in read_errors(directory)] == [
+        "A worker failed: ZeroDivisionError: here"
+    ]
