@@ -40,7 +40,7 @@ class Server:
 
     Args:
         requests: File descriptor that requests are read from.
-        answers: File descriptor that is written to.
+        answers: File descriptor that is written to. Workers keep it open: it is at its end when they have gone, too.
     """
 
     def __init__(self, requests: int, answers: int) -> None:
