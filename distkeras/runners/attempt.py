@@ -163,6 +163,12 @@ def import_text(engine: Literal["tensorflow", "jax"]) -> str:
     return f"importing {title} {version}".rstrip()
 
 
+def require_engine(engine: Literal["tensorflow", "jax"]) -> None:
+    """Raises MissingDependencyError if JAX is asked for and not installed; imports nothing."""
+    if engine == "jax" and find_spec("jax") is None:
+        raise MissingDependencyError("jax", "jax")
+
+
 def use_backend(engine: Literal["tensorflow", "jax"]) -> None:
     """Lets Keras compute with an engine. Keras chooses once, while it is imported.
 
@@ -170,8 +176,7 @@ def use_backend(engine: Literal["tensorflow", "jax"]) -> None:
         MissingDependencyError: If JAX is asked for and not installed.
         ConfigError: If Keras was imported before, for another engine.
     """
-    if engine == "jax" and find_spec("jax") is None:
-        raise MissingDependencyError("jax", "jax")
+    require_engine(engine)
     if "keras" not in sys.modules and os.environ.get("KERAS_BACKEND", "tensorflow") != engine:
         os.environ["KERAS_BACKEND"] = engine
     import keras

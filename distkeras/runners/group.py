@@ -13,7 +13,7 @@ from distkeras.errors import DistkerasError, InterruptedRunError, PreemptedError
 from distkeras.observability.atomic_files import write_bytes
 from distkeras.observability.relay import RelayReader
 from distkeras.observability.run_directory import RunDirectory
-from distkeras.runners.attempt import Attempt, import_text
+from distkeras.runners.attempt import Attempt, import_text, require_engine
 from distkeras.runners.failures import Failure, GroupError, may_retry
 from distkeras.runners.record import begin_again
 from distkeras.runners.workers import WorkerTask, forget_errors
@@ -85,6 +85,7 @@ def _starter(attempt: Attempt, wait_seconds: float) -> StartGroup:
     if section.kind == "processes":
         from distkeras.runners.processes import run_processes
 
+        require_engine(attempt.settings.engine)  # rather than in each worker
         attempt.progress.announce(import_text(attempt.settings.engine))
         return lambda task, watch: run_processes(task, section, watch)
     from distkeras.runners.ray_workers import run_on_ray
