@@ -15,7 +15,7 @@ test: .venv/dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit tests/architecture -n auto --maxprocesses 8 --dist loadfile
-	$(BIN)/pytest tests/parity tests/integration tests/faults
+	$(BIN)/pytest tests/parity tests/integration tests/faults --durations 25
 
 # The short set of benchmarks, with the peers that pip installs. Ratios to rely on need PAIRS=5 and an idle machine.
 BENCHMARKS := c01_step_overhead c02_steps_per_execution c03_jpeg_input c04_decoded_cache c06_two_workers c10_start \

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -37,3 +40,27 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         )
 
     return run
+
+
+class Forked(NamedTuple):
+    """The process ids of what runs below a command: its fork servers, and their workers by rank."""
+
+    servers: list[int]
+    workers: list[int]
+
+
+@pytest.fixture
+def forked() -> Callable[[subprocess.Popen[str]], Forked]:
+    """Finds the fork servers of a command, and the worker processes that they have forked so far."""
+
+    def forked(command: subprocess.Popen[str]) -> Forked:
+        servers: list[int] = []
+        workers: list[int] = []
+        for child in psutil.Process(command.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # of one that ends meanwhile
+                if "worker_process" in " ".join(child.cmdline()):
+                    servers.append(child.pid)
+                    workers += [worker.pid for worker in child.children()]
+        return Forked(servers, workers)
+
+    return forked

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -79,23 +80,6 @@ def wait_for_commits(run: Path, count: int, process: subprocess.Popen[str]) -> N
         time.sleep(0.01)
 
 
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Returns the worker processes that a run's fork server has forked so far, by rank."""
-    return [worker for server in servers_of(process) for worker in children(server)]
-
-
-def servers_of(process: subprocess.Popen[str]) -> list[int]:
-    return [
-        child
-        for child in children(process.pid)
-        if b"worker_process" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
-
-
 def final_weights(run: Path) -> dict[str, np.ndarray]:
     with np.load(next((run / "weights").glob("step-*")) / "state.npz") as arrays:
         return dict(arrays)
@@ -113,12 +97,12 @@ def rows(run: Path) -> list[tuple]:
 
 
 @pytest.mark.parametrize("reduction", ["full", "{every_steps: 10}"])
-def test_a_lost_worker_is_replaced_and_nothing_else_changes(reduction, start, tmp_path) -> None:
+def test_a_lost_worker_is_replaced_and_nothing_else_changes(forked, reduction, start, tmp_path) -> None:
     settings = f"topology.reduction={reduction}", "checkpoint.every_steps=20"
     assert end(start("run", "name=whole", *settings))[0] == 0
     process = start("run", "name=killed", *settings)
     wait_for_commits(tmp_path / "runs/killed", 2, process)
-    os.kill(workers_of(process)[1], signal.SIGKILL)
+    os.kill(forked(process).workers[1], signal.SIGKILL)
     code, err = end(process)
     assert code == 0, err
     assert "The worker of rank 1 was lost (SIGKILL). Starting again from step" in err
@@ -128,10 +112,10 @@ def test_a_lost_worker_is_replaced_and_nothing_else_changes(reduction, start, tm
     assert rows(tmp_path / "runs/whole")[-1][2]["val_accuracy"] > 0.9
 
 
-def test_ctrl_c_commits_on_all_workers_and_the_same_command_goes_on(start, tmp_path) -> None:
+def test_ctrl_c_commits_on_all_workers_and_the_same_command_goes_on(forked, start, tmp_path) -> None:
     process = start("run", "training.epochs=200")
     wait_for_commits(tmp_path / "runs/run", 1, process)
-    os.kill(servers_of(process)[0], signal.SIGINT)  # as what stops all processes of a service does
+    os.kill(forked(process).servers[0], signal.SIGINT)  # as what stops all processes of a service does
     process.send_signal(signal.SIGINT)
     code, err = end(process)
     assert code == 130, err
@@ -142,28 +126,28 @@ def test_ctrl_c_commits_on_all_workers_and_the_same_command_goes_on(start, tmp_p
     assert "resuming from step" in err
 
 
-def test_workers_end_with_the_process_that_started_them(start, tmp_path) -> None:
+def test_workers_end_with_the_process_that_started_them(forked, start, tmp_path) -> None:
     process = start("run", "training.epochs=200")
     wait_for_commits(tmp_path / "runs/run", 1, process)
-    workers = [*servers_of(process), *workers_of(process)]
-    assert len(workers) == 3
+    servers, workers = forked(process)
+    assert (len(servers), len(workers)) == (1, 2)
     process.kill()
     end(process)
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+    while any(map(psutil.pid_exists, servers + workers)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_without_the_server_that_forked_them_workers_end_and_others_go_on(start, tmp_path) -> None:
+def test_without_the_server_that_forked_them_workers_end_and_others_go_on(forked, start, tmp_path) -> None:
     process = start("run", "training.epochs=8")
     wait_for_commits(tmp_path / "runs/run", 1, process)
-    workers = workers_of(process)
-    os.kill(servers_of(process)[0], signal.SIGKILL)
+    servers, workers = forked(process)
+    os.kill(servers[0], signal.SIGKILL)
     code, err = end(process)
     assert code == 0, err
     assert "The worker of rank 0 was lost (SIGKILL). Starting again from step" in err
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not any(map(psutil.pid_exists, workers))
 
 
 def test_an_error_of_one_worker_is_tried_once_more_and_then_told(start, tmp_path) -> None:
@@ -225,13 +209,13 @@ def test_a_worker_that_lives_and_does_not_answer_is_given_up(start) -> None:
     assert "s for the other workers, which are alive and do not answer (topology.timeout_seconds)" in err
 
 
-def test_a_long_run_keeps_its_threads(start, tmp_path) -> None:
+def test_a_long_run_keeps_its_threads(forked, start, tmp_path) -> None:
     process = start("run", "training.epochs=40", "logging.every_steps=66", "checkpoint.every_steps=null")
     most = 0
     while process.poll() is None:
-        for worker in workers_of(process):
-            with contextlib.suppress(OSError):
-                most = max(most, len(list(Path(f"/proc/{worker}/task").iterdir())))
+        for worker in forked(process).workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                most = max(most, psutil.Process(worker).num_threads())
         time.sleep(0.1)
     code, err = end(process)
     assert code == 0, err

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from distkeras.config import load_config, to_mapping
@@ -160,7 +161,7 @@ def test_a_stop_leaves_neither_processes_nor_files(
         start_new_session=True,
     )
     try:
-        while len(below := _processes_below(process.pid)) < num_processes:
+        while len(below := psutil.Process(process.pid).children(recursive=True)) < num_processes:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
@@ -169,18 +170,8 @@ def test_a_stop_leaves_neither_processes_nor_files(
         process.kill()
     assert process.returncode == code
     assert said.splitlines()[-1] == last
-    for _ in range(100):
-        if not any(Path(f"/proc/{one}").exists() for one in below):
-            break
-        time.sleep(0.1)
-    assert not [one for one in below if Path(f"/proc/{one}").exists()]
+    assert psutil.wait_procs(below, timeout=10)[1] == []
     assert [path.name for path in tmp_path.iterdir()] == ["exchange.yaml"]
-
-
-def _processes_below(process: int) -> list[int]:
-    """Returns a process's children and theirs: the fork server, and the workers that it forked."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [one for child in map(int, children) for one in (child, *_processes_below(child))]
 
 
 def test_what_cannot_be_measured_is_refused_at_once(run_python, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 CLUSTER = """\
@@ -118,12 +119,8 @@ def wait_for_commits(run: Path, count: int, process: subprocess.Popen[str]) -> N
 
 def workers_below(pid: int) -> list[int]:
     """Returns the processes of Ray Train workers below a process."""
-    found: list[int] = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
-            found.append(int(child))
-        found += workers_below(int(child))
-    return found
+    below = psutil.Process(pid).children(recursive=True)
+    return [one.pid for one in below if "ray::RayTrainWorker" in " ".join(one.cmdline())]
 
 
 def rows(run: Path) -> list[tuple[int, str, dict[str, Any]]]:

@@ -203,18 +203,13 @@ def last_step(run: Path) -> int:
     return max(int(path.name[5:]) for path in run.glob("checkpoints/step-*") if path.name[5:].isdigit())
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return sorted(map(int, children))
-
-
 def weights_of(run: Path) -> dict[str, np.ndarray]:
     [path] = run.glob("weights/step-*/state.npz")
     with np.load(path) as arrays:
         return dict(arrays)
 
 
-def test_a_run_that_was_stopped_and_lost_a_worker_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_and_lost_a_worker_ends_with_the_same_bits(forked, tmp_path: Path) -> None:
     whole, broken = start(tmp_path, "whole"), start(tmp_path, "broken")
     run = tmp_path / "runs" / "broken"
     wait_for_step(run, 0, broken)
@@ -226,7 +221,7 @@ def test_a_run_that_was_stopped_and_lost_a_worker_ends_with_the_same_bits(tmp_pa
     stopped_at = last_step(run)
     again = start(tmp_path, "broken")
     wait_for_step(run, stopped_at, again)
-    os.kill(workers_of(again)[1], signal.SIGKILL)
+    os.kill(forked(again).workers[1], signal.SIGKILL)
     code, errors = end(again)
     assert code == 0, errors
     assert f"resuming from step {stopped_at}" in errors
