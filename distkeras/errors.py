@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 MAX_RECEIVED_CHARACTERS = 200
+# Colours of Keras, and names of nodes and operations of TensorFlow.
+_ORNAMENTS = re.compile(r"\x1b\[\d+m|\{\{.*?\}\}|\[Op:.*")
+_HEADINGS = ("Graph execution error:", "Detected at node", "Exception encountered when")
 
 
 class DistkerasError(Exception):
@@ -110,3 +114,16 @@ class InterruptedRunError(DistkerasError):
     """The user pressed Ctrl-C; the run committed and resumes with the same command."""
 
     exit_code = 130
+
+
+def error_text(error: BaseException) -> str:
+    """Returns any library's error as one line: its type, and what it says of itself.
+
+    TensorFlow puts the call stack before the message, indented or introduced by lines of its own; Keras puts a heading
+    above it.
+    """
+    lines = [line for line in _ORNAMENTS.sub("", str(error)).splitlines() if line.strip()]
+    if lines and lines[0].startswith("in user code:"):
+        return lines[-1].strip()
+    said = [line for line in lines if not line.startswith((" ", "\t", *_HEADINGS))]
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

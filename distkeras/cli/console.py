@@ -17,8 +17,7 @@ from typing import Any, TextIO, cast
 import typer
 from rich.console import Console
 
-from distkeras.errors import DistkerasError, InterruptedRunError, PreemptedError
-from distkeras.observability.formats import error_text
+from distkeras.errors import DistkerasError, InterruptedRunError, PreemptedError, error_text
 
 MAX_ERROR_LINES = 12
 # Wide enough that a table piped into a file is not cut; rich would assume 80 columns.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
-import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,8 @@ from typing import Any
 import keras
 
 from distkeras.config.sections import ModelSection
-from distkeras.errors import ConfigError
+from distkeras.config.user_code import import_function, raised_at
+from distkeras.errors import ConfigError, error_text
 from distkeras.models.cnn import cnn
 from distkeras.models.lstm import lstm
 from distkeras.models.mlp import mlp
@@ -55,7 +53,8 @@ def build_network(
                 place="data.normalize",
                 remedy="set data.normalize: none and put a keras.layers.Normalization or Rescaling into the model",
             )
-        model = _call(_import(name), section, input_shape=tuple(inputs.shape[1:]), num_outputs=num_outputs)
+        function = import_function(name, "model function", "model.builder")
+        model = _call(function, section, input_shape=tuple(inputs.shape[1:]), num_outputs=num_outputs)
         if not isinstance(model, keras.Model):
             raise ConfigError(
                 "The model function did not return a Keras model.",
@@ -120,37 +119,11 @@ def _call(function: Callable[..., Any], section: ModelSection, *args: Any, **giv
         return function(*args, **given, **section.arguments)
     except Exception as error:  # a builder is the user's code: it may raise anything
         raise ConfigError(
-            f"The model {section.builder!r} could not be built: {_sentence(error)}",
-            place=_raised_at(error),
+            f"The model {section.builder!r} could not be built: {error_text(error)}",
+            place=raised_at(error),
             received=dict(section.arguments) or None,
             remedy="see model.builder and model.arguments in the config",
         ) from error
-
-
-def _import(reference: str) -> Callable[..., Any]:
-    module_name, _, function_name = reference.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        # A console script's path lacks the working directory, which is where a user's module lies.
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # importing runs the user's code: it may raise anything
-        raise ConfigError(
-            f"The model function cannot be imported: {_sentence(error)}",
-            place=f"model.builder, {_raised_at(error)}",
-            received=reference,
-            remedy="name it package.module:function (the working directory is searched first), or mend the module",
-        ) from error
-
-
-def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-
-
-def _raised_at(error: Exception) -> str:
-    """Returns the file and line that raised, which is where a user looks first."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}"
 
 
 def _load_weights(load: Callable[[Path], Any], path: Path) -> None:

@@ -52,19 +52,3 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{whole_seconds:02d}s" if minutes else f"{whole_seconds}s"
-
-
-def error_text(error: BaseException) -> str:
-    """Returns an error as one line: its type, and what it says of itself.
-
-    TensorFlow puts the call stack before the message, indented or introduced by lines of its own.
-    """
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0].startswith("in user code:"):
-        return lines[-1].strip()
-    said = [
-        line
-        for line in lines
-        if not line.startswith((" ", "\t", "Graph execution error:", "Detected at node"))
-    ]
-    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

@@ -30,8 +30,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.v2.api.config import LoggingConfig
 
 from distkeras.config.sections import TopologySection
-from distkeras.errors import DistkerasError, ResourceError
-from distkeras.observability.formats import error_text
+from distkeras.errors import DistkerasError, ResourceError, error_text
 from distkeras.observability.progress import Progress
 from distkeras.observability.run_directory import RunDirectory
 from distkeras.ray import KerasConfig, KerasTrainer

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distkeras.errors import ConfigError, DataError, DistkerasError, InterruptedRunError, PreemptedError
+from distkeras.errors import (
+    ConfigError,
+    DataError,
+    DistkerasError,
+    InterruptedRunError,
+    PreemptedError,
+    error_text,
+)
 from distkeras.observability.environment import (
     describe_environment,
     git_state,
     package_versions,
     this_program,
 )
-from distkeras.observability.formats import error_text
 from distkeras.observability.run_directory import RunDirectory
 
 FORMAT = 1

@@ -18,10 +18,9 @@ from typing import Any
 
 from distkeras import errors
 from distkeras.config.sections import RunSettings
-from distkeras.errors import DistkerasError, TrainingError
+from distkeras.errors import DistkerasError, TrainingError, error_text
 from distkeras.observability.atomic_files import read_json, write_json
 from distkeras.observability.console import owned_console
-from distkeras.observability.formats import error_text
 from distkeras.observability.logs import rank_log
 from distkeras.observability.progress import Progress
 from distkeras.observability.relay import RelayedProgress

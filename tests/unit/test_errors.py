@@ -57,3 +57,25 @@ def test_errors_cross_processes(error):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert type(again) is type(error)
     assert str(again) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "ValueError: plain"),
+        ("", "ValueError"),
+        ("first\nsecond", "ValueError: first"),
+        ('in user code:\n\n    File "a.py", line 9, in g\n\n    KeyError: 4\n', "KeyError: 4"),
+        (
+            'Graph execution error:\n\nDetected at node a defined at (most recent call last):\n  File "a.py"\n\n'
+            "Received a label value of 5.\n\t [[{{node a}}]]",
+            "ValueError: Received a label value of 5.",
+        ),
+        (
+            "Exception encountered when calling Dense.call().\n\n\x1b[1mNo weights.\x1b[0m\n\nArguments:\n  a",
+            "ValueError: No weights.",
+        ),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_is_wrong(text: str, expected: str) -> None:
+    assert errors.error_text(ValueError(text)) == expected

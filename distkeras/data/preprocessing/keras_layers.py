@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -16,7 +15,7 @@ from distkeras.config.sections import NamedObject
 from distkeras.data.pipeline import evaluation_dataset
 from distkeras.data.preprocessing.base import Preprocessing
 from distkeras.data.sources.base import Source
-from distkeras.errors import ConfigError, DataError
+from distkeras.errors import ConfigError, DataError, error_text
 from distkeras.topology import Topology
 
 EXAMPLES_PER_BATCH = 1024
@@ -165,7 +164,7 @@ def _make(named: NamedObject, place: str, more: Mapping[str, Any]) -> Any:
         return _layer_class(named.name, place)(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"The Keras layer {named.name} refuses its arguments: {_sentence(error)}",
+            f"The Keras layer {named.name} refuses its arguments: {error_text(error)}",
             place=f"{place}.arguments",
             received=dict(named.arguments) or None,
             remedy=f"see the documentation of keras.layers.{named.name}",
@@ -181,7 +180,7 @@ def _traced(
         after = step.get_concrete_function().structured_outputs
     except Exception as error:  # a layer fails in its own way for features it is not made for
         raise ConfigError(
-            f"The Keras layer {name} cannot be applied: {_sentence(error)}",
+            f"The Keras layer {name} cannot be applied: {error_text(error)}",
             place=place,
             received=f"features of shape {tuple(spec.shape[1:])}, {spec.dtype.name}",
             remedy=f"see the documentation of keras.layers.{name}",
@@ -233,7 +232,7 @@ def _learn(named: NamedObject, place: str, source: Source, steps: Sequence[Step]
         layer.adapt(batches)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ConfigError(
-            f"The Keras layer {named.name} cannot learn from these features: {_sentence(error)}",
+            f"The Keras layer {named.name} cannot learn from these features: {error_text(error)}",
             place=place,
             received=str(batches.element_spec),
             remedy=f"see the documentation of keras.layers.{named.name}",
@@ -260,12 +259,3 @@ def _numbers(values: Any) -> Any:
 
 def _plain(token: Any) -> str | int:
     return str(token) if isinstance(token, str) else int(token)
-
-
-def _sentence(error: Exception) -> str:
-    """Returns the line that says what is wrong: Keras puts a heading above it, TensorFlow node names into it."""
-    text = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}|\[Op:.*", "", str(error))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next(
-        (line for line in lines if not line.startswith("Exception encountered")), type(error).__name__
-    )

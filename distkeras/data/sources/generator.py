@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from distkeras.config.source_sections import GeneratorSource as GeneratorSection
+from distkeras.config.user_code import import_function, raised_at, takes
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.sources.base import Source, Wrapped
 from distkeras.data.streaming import no_end
-from distkeras.data.user_functions import import_function, raised_at, sentence, takes
-from distkeras.errors import DataError
+from distkeras.errors import DataError, error_text
 
 # More examples than any run reads.
 NO_END = 2**62
@@ -52,7 +52,9 @@ class GeneratorSource(Source):
         self.label_dtype = "float32" if section.num_classes is None else "int64"
         self.failures: dict[int, DataError] = {}
         self.unreadable = self.failures
-        self._function = import_function(section.function, ("start",))
+        self._function = import_function(
+            section.function, "function of the data", "data.source.function", accepted=("start",)
+        )
         content = f"generator/1/{section.function}/{section.shape}/{section.dtype}/{section.num_classes}"
         self.fingerprint = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
@@ -168,8 +170,8 @@ class InOrder(Wrapped):
 
     def _raised(self, error: Exception) -> DataError:
         return DataError(
-            f"The function of the stream raised {sentence(error)}",
-            place=f"{self._stream.locate(self._position)}, {raised_at(error)}",
+            f"The function of the stream raised {error_text(error)}",
+            place=", ".join(filter(None, (self._stream.locate(self._position), raised_at(error)))),
             remedy="mend the function; the run goes on from its last commit",
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from distkeras.config.source_sections import RayDataSource as RayDataSection
+from distkeras.config.user_code import import_function
 from distkeras.data.lazy_tensorflow import tf
 from distkeras.data.order import WINDOW_BLOCKS
 from distkeras.data.sources.base import Source
@@ -23,8 +24,7 @@ from distkeras.data.sources.row_groups import (
     CACHE_BYTES,
     Kept,
 )
-from distkeras.data.user_functions import import_function, sentence
-from distkeras.errors import DataError, DistkerasError
+from distkeras.errors import DataError, DistkerasError, error_text
 
 
 class RayDataSource(Source):
@@ -59,7 +59,9 @@ class RayDataSource(Source):
 
     def __init__(self, section: RayDataSection) -> None:
         self.name = section.function
-        function = import_function(section.function)
+        function = import_function(
+            section.function, "function of the data", "data.source.function", accepted=()
+        )
         self._ray, data = ray_data()
         with kept_random_state():
             start(self._ray)
@@ -228,7 +230,7 @@ def _reason(error: Exception) -> str:
     """Returns why making the data failed: what the user's code raised, whether here or in a task of Ray's."""
     # The text of a task's error holds a traceback, and after it what Ray says of that.
     raised = re.search(r"^[A-Za-z_][\w.]*: .*$", str(error), re.MULTILINE)
-    return raised.group() if raised and raised.start() else sentence(error)
+    return raised.group() if raised and raised.start() else error_text(error)
 
 
 def _is_number(column_type: pa.DataType) -> bool:

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from distkeras.data.user_functions import sentence
-from distkeras.errors import ConfigError, ResourceError
+from distkeras.errors import ConfigError, ResourceError, error_text
 
 # For a CPU of the cluster that nobody holds: without one Ray Data waits for ever.
 CPU_SECONDS = 60.0
@@ -37,7 +36,7 @@ def ray_data() -> tuple[ModuleType, ModuleType]:
         return importlib.import_module("ray"), importlib.import_module("ray.data")
     except ImportError as error:
         raise ConfigError(
-            f"Ray Data cannot be imported: {sentence(error)}",
+            f"Ray Data cannot be imported: {error_text(error)}",
             place="data.source.kind: ray_data",
             remedy='install it with: pip install "ray[data]"',
         ) from error
@@ -69,7 +68,7 @@ def start(ray: Any) -> None:
         raise ResourceError(
             "Ray does not start." if is_own else "There is no Ray cluster at this address.",
             place="data.source.kind: ray_data" if is_own else f"RAY_ADDRESS: {address}",
-            received=sentence(error),
+            received=error_text(error),
             remedy="see /tmp/ray/session_latest/logs" if is_own else "start it there, or unset RAY_ADDRESS",
         ) from error
 

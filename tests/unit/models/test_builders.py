@@ -111,19 +111,30 @@ def test_initial_weights_of_an_application_are_its_bodys(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "sentence"),
+    ("source", "sentence", "line"),
     [
-        ("def build(**_):\n    return None", "The model function did not return a Keras model"),
-        ("def build(**_):\n    raise KeyError('x')", "could not be built: KeyError: 'x'"),
-        ("import no_such_module", "cannot be imported: ModuleNotFoundError"),
-        ("undefined", "cannot be imported: NameError"),
-        ("def build(:", "cannot be imported: SyntaxError"),
+        ("def build(**_):\n    return None", "The model function did not return a Keras model", None),
+        ("def build(**_):\n    raise KeyError('x')", "could not be built: KeyError: 'x'", 2),
+        (
+            "import keras\ndef build(**_):\n    keras.layers.Dense(-1)",
+            "could not be built: ValueError: Received an invalid value for `units`",
+            3,
+        ),
+        ("import no_such_module", "cannot be imported: ModuleNotFoundError", 1),
+        ("\nundefined", "cannot be imported: NameError", 2),
+        ("\n\ndef build(:", "cannot be imported: SyntaxError", 3),
+        ("def other(): pass", "cannot be imported: AttributeError", None),
+        ("build = 3", "What is named as the model function is none.", None),
     ],
 )
-def test_faults_of_a_users_builder_are_sentences(source, sentence, tmp_path, monkeypatch):
+def test_faults_of_a_users_builder_are_sentences_and_name_the_line(
+    source, sentence, line, tmp_path, monkeypatch
+):
     name = f"faulty_{abs(hash(source))}"
     (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    with pytest.raises(ConfigError, match=re.escape(sentence)):
+    with pytest.raises(ConfigError, match=re.escape(sentence)) as raised:
         build(f"{name}:build", (5,))
+    place = str(raised.value.place)
+    assert place.endswith(f"{tmp_path / name}.py:{line}") if line else "," not in place

@@ -52,21 +52,3 @@ def test_counts_rates_shares_and_memory():
     assert formats.percent_text(0.034) == "3%"
     assert formats.memory_text(812 * 2**20) == "812 MiB"
     assert formats.memory_text(12.5 * 2**30) == "12.5 GiB"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain", "ValueError: plain"),
-        ("", "ValueError"),
-        ("first\nsecond", "ValueError: first"),
-        ('in user code:\n\n    File "a.py", line 9, in g\n\n    KeyError: 4\n', "KeyError: 4"),
-        (
-            'Graph execution error:\n\nDetected at node a defined at (most recent call last):\n  File "a.py"\n\n'
-            "Received a label value of 5.\n\t [[{{node a}}]]",
-            "ValueError: Received a label value of 5.",
-        ),
-    ],
-)
-def test_an_error_is_one_line_that_says_what_is_wrong(text: str, expected: str) -> None:
-    assert formats.error_text(ValueError(text)) == expected

@@ -211,7 +211,7 @@ def test_every_layer_with_a_seed_leaves_evaluation_alone() -> None:
         ),
         (
             [("TextVectorization", {"vocabulary": ["a"]})],
-            "The Keras layer TextVectorization cannot be applied: When using",
+            "The Keras layer TextVectorization cannot be applied: ValueError: When using",
             "data.layers[0]",
             "docu",
         ),
