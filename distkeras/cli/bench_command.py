@@ -123,6 +123,7 @@ def bench(
     with exit_on_error(debug):
         from distkeras.measurement.plan import ENGINES, PRECISIONS
         from distkeras.measurement.quantities import parse_numbers
+        from distkeras.measurement.simulation import refuse_unmodelled
 
         # What is wrong with these is found out before the measuring rather than after it.
         named, numbers = _link(bandwidth, latency), parse_numbers(workers, "--workers")
@@ -154,6 +155,8 @@ def bench(
         else:
             loaded = _loaded(config, overrides, devices)
             target = _result_file(out, loaded.name)
+            if simulate:
+                refuse_unmodelled(loaded.topology.reduction)
             matrix = {**options, "engines": engine_names, "workers": [] if simulate else numbers}
             results = [_measured(loaded, matrix, compare, quiet=quiet)]
         if simulate:
@@ -255,7 +258,7 @@ def _measured(
     where = machine_and_versions(this_command())
     old = read_result(compare, "--compare") if compare else None
     if old is not None:
-        refuse_incomparable(where["machine"], to_mapping(config), old)
+        refuse_incomparable(where["machine"], to_mapping(config), plan, old)
     with Progress(sys.stderr, quiet=quiet) as progress, _ended_by_sigterm():
         result = make_result(config, plan, list(measure(config, plan, progress)), where)
     if old is not None:

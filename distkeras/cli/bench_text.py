@@ -22,6 +22,7 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
         rows = [tables.SETTING_HEADER, *tables.setting_rows(result)]
         lines += ["settings:", *aligned(rows, indent=2)]
     lines += [f"warning: {text}" for text in result["warnings"]]
+    lines.append(tables.certainty(result))
     if "report" in result:
         lines.append(f"report: {result['report']}")
     return lines

@@ -81,14 +81,6 @@ class Measurement:
         return statistics.fmean(rank["part_milliseconds"][part] for rank in self.ranks) / 1000
 
     @property
-    def slowest_rank(self) -> int | None:
-        """The process whose own steps take longest; None where each waits for the others, or there is one."""
-        if not self.trial.trains_apart or len(self.ranks) == 1:
-            return None
-        seconds = self.seconds_by_rank
-        return seconds.index(max(seconds))
-
-    @property
     def summary(self) -> str:
         """What it measured, in a few words."""
         return (
@@ -111,7 +103,6 @@ class Measurement:
             "examples_per_second": self.examples_per_second,
             "step_seconds": self.step_seconds,
             "input_wait_ratio": self.input_wait_ratio,
-            "slowest_rank": self.slowest_rank,
             "peak_memory_bytes": max(rank["peak_memory_bytes"] for rank in self.ranks),
             "cpu_seconds_per_1000_examples": 1000 * cpu / num_examples,
             "joules_per_1000_examples": joules and 1000 * joules / num_examples,

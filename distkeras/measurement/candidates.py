@@ -12,8 +12,7 @@ from distkeras.config import Config, config_from_mapping, to_mapping
 from distkeras.config.documents import value_at
 from distkeras.config.overrides import Override, apply_overrides
 from distkeras.measurement.ablation import Measurement
-from distkeras.measurement.remedies import LEAST_GAIN
-from distkeras.measurement.shares import median_interval
+from distkeras.measurement.passes import LEAST_GAIN, gains, is_faster
 
 
 @dataclass
@@ -110,12 +109,6 @@ def choose(key: str, before: Any, candidates: Sequence[Candidate]) -> Choice:
     return Choice(key, before, chosen.value, _comparison(candidates, was), candidates)
 
 
-def is_faster(after: Sequence[float], before: Sequence[float]) -> bool:
-    """Returns whether rates are higher by more than measuring is wrong by, pair by pair."""
-    gains = ratios(after, before)
-    return statistics.median(gains) >= LEAST_GAIN and median_interval(gains)[0] > 1
-
-
 def _comparison(candidates: Sequence[Candidate], was: Candidate | None) -> str:
     """Returns how fast each candidate is, against what it was before."""
     return ", ".join(_outcome(one, was) for one in candidates if one is not was)
@@ -127,9 +120,4 @@ def _outcome(candidate: Candidate, was: Candidate | None) -> str:
         return f"{name}: {candidate.refusal}"
     if was is None:
         return f"{name}: {candidate.rate:,.3g} examples/s"
-    return f"{name}: {statistics.median(ratios(candidate.rates, was.rates)):.2f}x"
-
-
-def ratios(after: Sequence[float], before: Sequence[float]) -> list[float]:
-    """Returns how many times as fast it was, pair by pair."""
-    return [new / old for new, old in zip(after, before, strict=True)]
+    return f"{name}: {statistics.median(gains(candidate.rates, was.rates)):.2f}x"

@@ -45,11 +45,14 @@ def setting_chart(result: Result) -> Chart | None:
     settings = result["settings"][:_MAX_SETTINGS]
     if len(settings) < 2:
         return None
+    title, num_settings = "Examples per second", len(result["settings"])
+    if num_settings > len(settings):
+        title += f", the first {len(settings)} of {num_settings} settings"
     rates = {setting["name"]: setting["examples_per_second"] for setting in settings}
     said = "; ".join(f"{name}: {rate_text(rate)}" for name, rate in rates.items())
     spans = [setting["examples_per_second_interval"] for setting in settings]
     bars = [(name, rate, rate_text(rate)) for name, rate in rates.items()]
-    return _bar_chart("Examples per second", f"Examples per second: {said}.", bars, spans, width=2 * _WIDTH)
+    return _bar_chart(title, f"{title}: {said}.", bars, spans, width=2 * _WIDTH)
 
 
 def efficiency_chart(result: Result) -> Chart:

@@ -8,15 +8,19 @@ from typing import Any
 
 from distkeras.config.canonical import differences
 from distkeras.errors import ConfigError
+from distkeras.measurement.plan import Plan
+from distkeras.measurement.result import FORMAT
 from distkeras.observability.atomic_files import read_json
 from distkeras.observability.formats import rate_text
 
 Result = Mapping[str, Any]
 
 NOISE = 0.05
+# Two slow passes against two fast ones are nothing rare.
+LEAST_PASSES = 3
 # What decides how fast a machine is; its memory is a few bytes more or less after each start.
 _OF_MACHINE = ("cpu", "num_cores", "gpus")
-_NEEDED = ("kind", "name", "date", "settings", "machine", "config")
+_NEEDED = ("kind", "format", "name", "date", "settings", "passes", "machine", "config")
 # What neither numbers nor speed depend on.
 _FREE_KEYS = ("name", "output_dir")
 
@@ -47,19 +51,30 @@ def read_result(path: Path, place: str) -> Result:
             received=f"no {missing[0]}" if missing else f"kind: {result['kind']}",
             remedy="give one that `distkeras bench --out` wrote",
         )
+    if result["format"] != FORMAT:
+        raise ConfigError(
+            "Another version of distkeras wrote this result.",
+            place=str(path),
+            received=f"format {result['format']}; this version reads {FORMAT}",
+            remedy="measure it again: distkeras bench --config FILE --out RESULT.json",
+        )
     return result
 
 
-def refuse_incomparable(machine: Mapping[str, Any], config: Mapping[str, Any], old: Result) -> None:
-    """Refuses to compare what was measured elsewhere, or with another config; before anything is measured.
+def refuse_incomparable(
+    machine: Mapping[str, Any], config: Mapping[str, Any], plan: Plan, old: Result
+) -> None:
+    """Refuses to compare what says nothing about each other, before anything is measured.
 
     Args:
         machine: This machine, as in a result.
         config: The resolved config.
+        plan: What is to be measured.
         old: The older result.
 
     Raises:
-        ConfigError: Naming the first thing that differs.
+        ConfigError: If the older result is of another machine or config, has no setting in common with what is to be
+            measured, or one of the two has too few passes to tell a regression from noise.
     """
     for name in _OF_MACHINE:
         if machine[name] != old["machine"].get(name):
@@ -78,23 +93,28 @@ def refuse_incomparable(machine: Mapping[str, Any], config: Mapping[str, Any], o
             received=f"{before}, here {here}",
             remedy="compare results of one config, or measure the old one again",
         )
+    before = [setting["name"] for setting in old["settings"]]
+    if not any(setting.name in before for setting in plan.settings):
+        raise ConfigError(
+            "The older result has none of the settings that are to be measured.",
+            place="--compare",
+            received=", ".join(before),
+            remedy="give the same --workers, --batch-sizes, --precision, --engines and --xla",
+        )
+    passes = min(old["passes"], plan.num_passes)
+    if passes < LEAST_PASSES:
+        raise ConfigError(
+            f"{LEAST_PASSES} passes or more tell a regression from noise, in both results.",
+            place="--compare" if old["passes"] == passes else "--pairs",
+            received=passes,
+            remedy=f"measure both with --pairs {LEAST_PASSES} or more",
+        )
 
 
 def find_regressions(new: Result, old: Result) -> list[str]:
-    """Returns a sentence for each setting that became slower by more than noise, with intervals that do not meet.
-
-    Raises:
-        ConfigError: If the two have no setting in common.
-    """
+    """Returns a sentence for each setting that became slower by more than noise, with intervals that do not meet."""
     before = {setting["name"]: setting for setting in old["settings"]}
     pairs = [(setting, before[setting["name"]]) for setting in new["settings"] if setting["name"] in before]
-    if not pairs:
-        raise ConfigError(
-            "The two results have no setting in common.",
-            place="--compare",
-            received=", ".join(before),
-            remedy="give the same --workers, --batch-sizes and --precision",
-        )
     return [_sentence(setting, was) for setting, was in pairs if _is_slower(setting, was)]
 
 

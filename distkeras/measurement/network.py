@@ -16,6 +16,7 @@ Algorithm = Literal["ring", "tree", "gather"]
 # What NCCL chooses from, and what distkeras does between CPUs.
 NCCL: tuple[Algorithm, ...] = ("ring", "tree")
 TENSORFLOW_CPU: tuple[Algorithm, ...] = ("ring", "gather")
+JAX_CPU: tuple[Algorithm, ...] = ("ring",)
 # What TensorFlow's collectives over gRPC add to a link between CPUs: to each message, and to each byte, which is packed
 # and copied. Sums of two workers on loopback, with next to no link (2 cores, 2026-11-21): 4 kB take 0.34 ms, 480 kB
 # 0.75, 1 MB 1.6, 4 MB 9.9, 8 MB 21: bytes of messages below 500 kB, which caches hold, cost a third of these.

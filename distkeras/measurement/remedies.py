@@ -4,18 +4,18 @@ how much faster it can make a step. Pure functions of both."""
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from distkeras.config import Config
 from distkeras.config.source_sections import GeneratorSource, ParquetSource, RayDataSource
+from distkeras.measurement.passes import LEAST_GAIN, gains, is_faster
 from distkeras.measurement.plan import LARGE, Setting
 from distkeras.measurement.shares import Shares
 
 # What commits or logging points are made rarer by.
 RARER = 10
-# Faster by less is not worth a change: it is within what two measurements of one thing differ by.
-LEAST_GAIN = 1.05
 # Decoding these is what cached examples are spared.
 _DECODED = ("image_folder", "tfrecord", "array_record", "tfds", "text_folder", "jsonl", "audio_folder")
 
@@ -54,9 +54,9 @@ class Situation:
         on_gpu: Whether it trained on GPUs.
         has_gpu: Whether the machine has one.
         efficiency: Examples a second of all workers, divided by as many times those of one alone; None: one worker.
-        rates: Examples a second of every setting that was measured.
+        rates: Examples a second of every setting that was measured, pass by pass.
         input_wait_ratio: Share of a real step spent waiting for input, as its own clock has it.
-        slowest_rank: The worker whose own steps take longest; None: not known.
+        slowest_rank: The worker whose own steps take longest; None: it is now the one and now the other.
         steps_per_epoch: Steps of an epoch.
     """
 
@@ -65,7 +65,7 @@ class Situation:
     on_gpu: bool = False
     has_gpu: bool = False
     efficiency: float | None = None
-    rates: Sequence[tuple[Setting, float]] = ()
+    rates: Sequence[tuple[Setting, Sequence[float]]] = ()
     input_wait_ratio: float = 0.0
     slowest_rank: int | None = None
     steps_per_epoch: float = math.inf
@@ -97,7 +97,8 @@ def remedy_for_input(shares: Shares, situation: Situation) -> Remedy | None:
         source.kind in _DECODED or source.kind == "mixture" or _computes(situation.config)
     ):
         what = "decoded images" if _has_images(situation.config) else "examples as they are read"
-        return Remedy(f"cache the {what} (data.cache: {{where: memory}})", gain)
+        where = "{where: memory}, or disk if they are too many"
+        return Remedy(f"cache the {what} (data.cache: {where})", gain, is_limit=True)
     if data.image.augment and data.image.augment_on == "input" and situation.on_gpu:
         return Remedy("let the GPU change the images (data.image.augment_on: device)", gain, is_limit=True)
     if data.image.augment or data.layers:
@@ -122,9 +123,9 @@ def remedy_for_host(shares: Shares, situation: Situation) -> Remedy | None:
 
 def remedy_for_communication(shares: Shares, situation: Situation) -> Remedy | None:
     """Returns what makes workers spend less on each other: the best that is known."""
-    if shares.waiting > shares.communication / 2 and situation.slowest_rank is not None:
+    if shares.lagging > shares.communication / 2 and situation.slowest_rank is not None:
         text = f"most of it is waiting for rank {situation.slowest_rank}: look at what slows its machine"
-        return Remedy(text, _without(shares.waiting), is_limit=True)
+        return Remedy(text, _without(shares.lagging), is_limit=True)
     remedies = list(_for_communication(shares, situation))
     return max(remedies, key=lambda remedy: remedy.gain or 0.0, default=None)
 
@@ -196,25 +197,26 @@ def _larger_batch(shares: Shares, situation: Situation) -> Remedy:
 
 
 def _measured_gain(situation: Situation, other: Setting) -> float | None:
-    """Returns how many times as fast another setting was; None: it was not measured."""
+    """Returns how many times as fast another setting was, and 1 at most within noise; None: it was not measured."""
     rates = dict(situation.rates)
-    return rates[other] / rates[situation.setting] if other in rates and situation.setting in rates else None
+    if other not in rates or situation.setting not in rates:
+        return None
+    after, before = rates[other], rates[situation.setting]
+    gain = statistics.median(gains(after, before))
+    return gain if is_faster(after, before) else min(gain, 1.0)
 
 
 def _faster_setting(situation: Situation) -> Remedy | None:
     """Returns the fastest way to compute the same batches that was measured, where it is not the one at hand."""
-    setting, rates = situation.setting, dict(situation.rates)
-    others = [
-        (rate, other)
-        for other, rate in rates.items()
+    setting = situation.setting
+    measured = [
+        (gain, other)
+        for other, _ in situation.rates
         if (other.num_workers, other.global_batch_size) == (setting.num_workers, setting.global_batch_size)
+        and (gain := _measured_gain(situation, other)) is not None
     ]
-    if setting not in rates or not others:
-        return None
-    rate, best = max(others, key=lambda pair: pair[0])
-    if rate < LEAST_GAIN * rates[setting]:
-        return None
-    return Remedy(", ".join(_changes(setting, best)), rate / rates[setting])
+    gain, best = max(measured, key=lambda pair: pair[0], default=(1.0, setting))
+    return Remedy(", ".join(_changes(setting, best)), gain) if gain >= LEAST_GAIN else None
 
 
 def _changes(setting: Setting, better: Setting) -> Iterator[str]:

@@ -12,14 +12,15 @@ from typing import Any
 from distkeras.config import Config
 from distkeras.config.canonical import to_mapping
 from distkeras.measurement.ablation import Measurement
+from distkeras.measurement.passes import LEAST_GAIN, median_interval
 from distkeras.measurement.plan import Ablation, Plan, Setting
 from distkeras.measurement.remedies import Situation
-from distkeras.measurement.shares import Parts, StepTimes, intervals, median_interval, shares_of, typical
+from distkeras.measurement.shares import Parts, StepTimes, intervals, shares_of, typical
 from distkeras.measurement.verdict import Verdict, judge
 from distkeras.observability.environment import describe_environment
 from distkeras.observability.formats import percent_text
 
-FORMAT = 1
+FORMAT = 2
 # As shares of the cores, and of a step: what makes numbers doubtful.
 BUSY = 0.5
 UNSTEADY = 0.2
@@ -56,7 +57,7 @@ def make_result(
     taken = _Taken(plan, measurements)
     of_passes = [shares_of(times) for times in taken.step_times()]
     shares = typical(of_passes)
-    verdict = judge(shares, _situation(config, plan.subject, taken, where))
+    verdict = judge(shares, _situation(config, plan, taken, where))
     return {
         "kind": "bench",
         "format": FORMAT,
@@ -67,7 +68,9 @@ def make_result(
         "examples_per_second": taken.rate(plan.subject),
         "examples_per_second_interval": list(taken.rate_interval(plan.subject)),
         "input_wait_ratio": taken.input_wait_ratio(plan.subject),
+        "input_wait_interval": list(median_interval(taken.input_waits(plan.subject))),
         "scaling_efficiency": taken.efficiency(),
+        "scaling_efficiency_interval": taken.efficiency_interval(),
         "slowest_rank": taken.slowest_rank(),
         "shares": shares.as_mapping(),
         "intervals": {name: list(span) for name, span in intervals(of_passes).items()},
@@ -119,47 +122,61 @@ class _Taken:
             )
         ]
 
+    def rates(self, setting: Setting) -> list[float]:
+        return [one.examples_per_second for one in self.of("real", setting)]
+
     def rate(self, setting: Setting) -> float:
-        return statistics.median(one.examples_per_second for one in self.of("real", setting))
+        return statistics.median(self.rates(setting))
 
     def rate_interval(self, setting: Setting) -> tuple[float, float]:
-        return median_interval([one.examples_per_second for one in self.of("real", setting)])
+        return median_interval(self.rates(setting))
+
+    def input_waits(self, setting: Setting) -> list[float]:
+        return [one.input_wait_ratio for one in self.of("real", setting)]
 
     def input_wait_ratio(self, setting: Setting) -> float:
-        return statistics.median(one.input_wait_ratio for one in self.of("real", setting))
+        return statistics.median(self.input_waits(setting))
 
     def efficiency(self) -> float | None:
         """Returns the examples a second of all workers as a share of as many times those of one that is alone."""
+        efficiencies = self._efficiencies()
+        return statistics.median(efficiencies) if efficiencies else None
+
+    def efficiency_interval(self) -> list[float] | None:
+        efficiencies = self._efficiencies()
+        return list(median_interval(efficiencies)) if efficiencies else None
+
+    def _efficiencies(self) -> list[float]:
         subject = self._plan.subject
         alone = self.of("alone", subject)
-        if not alone:
-            return None
-        ratios = [
+        return [
             together.examples_per_second / (subject.num_workers * one.examples_per_second)
-            for together, one in zip(self.of("real", subject), alone, strict=True)
+            for together, one in zip(self.of("real", subject) if alone else [], alone, strict=True)
         ]
-        return statistics.median(ratios)
 
     def slowest_rank(self) -> int | None:
-        """Returns the worker that was slowest where they trained apart, in most of the passes."""
-        ranks = [one.slowest_rank for one in self.of("apart", self._plan.subject)]
-        return statistics.mode(ranks) if ranks else None
+        """Returns the worker that was the slowest in every pass where they trained apart, and by more than noise."""
+        apart = [one.seconds_by_rank for one in self.of("apart", self._plan.subject)]
+        ranks = {seconds.index(max(seconds)) for seconds in apart}
+        if len(ranks) != 1:
+            return None
+        lags = [max(seconds) / statistics.median_low(seconds) for seconds in apart]
+        return ranks.pop() if statistics.median(lags) >= LEAST_GAIN else None
 
     def step(self) -> dict[str, Any]:
         """Returns a step of the setting that is taken apart: medians over the passes, of the slowest process."""
         real = self.of("real", self._plan.subject)
         names = ("p50", "p90", "p99")
         percentiles = {
-            name: statistics.median(
-                max(rank["step_milliseconds"][name] for rank in one.ranks) for one in real
-            )
+            name: [max(rank["step_milliseconds"][name] for rank in one.ranks) for one in real]
             for name in names
         }
         values = [one.as_mapping() for one in real]
         first = real[0].ranks[0]
         return {
             "mean_milliseconds": 1000 * statistics.median(one.step_seconds for one in real),
-            "percentile_milliseconds": percentiles,
+            "percentile_milliseconds": {name: statistics.median(of) for name, of in percentiles.items()},
+            "percentile_intervals": {name: list(median_interval(of)) for name, of in percentiles.items()},
             "deviation_milliseconds": 1000 * statistics.median(max(one.deviations) for one in real),
             "peak_memory_bytes": max(one["peak_memory_bytes"] for one in values),
             "cpu_seconds_per_1000_examples": statistics.median(
@@ -190,9 +207,6 @@ class _Taken:
                 spreads.append((max(seconds) - min(seconds)) / statistics.median(seconds))
         return max(spreads)
 
-    def rates(self) -> list[tuple[Setting, float]]:
-        return [(setting, self.rate(setting)) for setting in self._plan.settings]
-
 
 def _warnings(taken: _Taken, where: Mapping[str, Any]) -> Iterator[str]:
     """Yields why the numbers may be worth little."""
@@ -204,15 +218,15 @@ def _warnings(taken: _Taken, where: Mapping[str, Any]) -> Iterator[str]:
         yield f"the passes of one trial differ by {percent_text(spread)}: shares below that mean little"
 
 
-def _situation(config: Config, subject: Setting, taken: _Taken, where: Mapping[str, Any]) -> Situation:
-    step = taken.step()
+def _situation(config: Config, plan: Plan, taken: _Taken, where: Mapping[str, Any]) -> Situation:
+    subject, step = plan.subject, taken.step()
     return Situation(
         config,
         subject,
         on_gpu=step["device"] == "gpu",
         has_gpu=bool(where["machine"]["gpus"]),
         efficiency=taken.efficiency(),
-        rates=taken.rates(),
+        rates=[(setting, taken.rates(setting)) for setting in plan.settings],
         input_wait_ratio=taken.input_wait_ratio(subject),
         slowest_rank=taken.slowest_rank(),
         steps_per_epoch=taken.of("real", subject)[0].ranks[0]["steps_per_epoch"],

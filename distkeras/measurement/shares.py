@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from statistics import NormalDist
 
+from distkeras.measurement.passes import median_interval
 from distkeras.measurement.plan import LARGE
-
-COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class StepTimes:
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of a real step; all but `waiting` are the whole of it.
+    """Shares of a real step; all but `waiting` and `lagging` are the whole of it.
 
     Attributes:
         input: Waiting for input, and what making it takes from computing.
@@ -69,6 +68,7 @@ class Shares:
         logging: Logging, callbacks and the turn of epochs.
         communication: What workers spend on each other.
         waiting: The part of `communication` that is only waiting for the slowest, at least.
+        lagging: The part of `waiting` that is for a worker which is slower than the others on average.
         host: What a step costs whatever its batch.
         compute: The rest: what grows with the batch.
     """
@@ -79,6 +79,7 @@ class Shares:
     logging: float
     communication: float
     waiting: float
+    lagging: float
     host: float
     compute: float
 
@@ -115,6 +116,7 @@ def shares_of(times: StepTimes) -> Shares:
         logging=logging / real,
         communication=communication,
         waiting=min(waiting_seconds(times.apart, times.deviations) / real, communication),
+        lagging=min(lagging_seconds(times.apart) / real, communication),
         host=host / real,
         compute=(apart - host) / real,
     )
@@ -132,10 +134,19 @@ def _kept(seconds: float, parts: Parts) -> tuple[float, float, float]:
     return factor * parts.commits, factor * parts.validation, factor * parts.logging
 
 
-def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> float:
-    """Returns how much longer than a typical one's step that of the slowest of independent workers takes.
+def lagging_seconds(means: Sequence[float]) -> float:
+    """Returns how much longer the slowest worker's mean step is than a typical one's.
 
     Typical is the median; of two workers, the faster.
+
+    Args:
+        means: Mean step of each worker that trains apart, in seconds.
+    """
+    return max(means) - statistics.median_low(means) if means else 0.0
+
+
+def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> float:
+    """Returns how much longer than a typical one's step that of the slowest of independent workers takes.
 
     Args:
         means: Mean step of each worker that trains apart, in seconds.
@@ -144,7 +155,7 @@ def waiting_seconds(means: Sequence[float], deviations: Sequence[float]) -> floa
     if len(means) < 2:
         return 0.0
     deviation = math.sqrt(statistics.fmean(value**2 for value in deviations)) if deviations else 0.0
-    return max(means) - statistics.median_low(means) + deviation * expected_maximum(len(means))
+    return lagging_seconds(means) + deviation * expected_maximum(len(means))
 
 
 def expected_maximum(count: int) -> float:
@@ -160,7 +171,7 @@ def typical(of_passes: Sequence[Shares]) -> Shares:
         field.name: statistics.median(getattr(one, field.name) for one in of_passes)
         for field in fields(Shares)
     }
-    others = sum(value for name, value in medians.items() if name not in ("waiting", "compute"))
+    others = sum(value for name, value in medians.items() if name not in ("waiting", "lagging", "compute"))
     medians["compute"] = max(1 - others, 0.0)
     return Shares(**medians)
 
@@ -174,24 +185,3 @@ def intervals(of_passes: Sequence[Shares]) -> Mapping[str, tuple[float, float]]:
         # What is made of other medians may lie outside.
         spans[name] = min(low, share), max(high, share)
     return spans
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns two of the values between which the true median lies with a probability of at least 90%.
-
-    They are the k-th smallest and the k-th largest, with the largest k that allows it. That supposes nothing of how
-    the values are distributed. Of up to seven values it is their range; of fewer than five the probability is less:
-    75% of three.
-    """
-    ordered, depth = sorted(values), 0
-    while coverage(len(ordered), depth + 1) >= COVERAGE:
-        depth += 1
-    return ordered[depth], ordered[-1 - depth]
-
-
-def coverage(num_values: int, depth: int) -> float:
-    """Returns the probability that the median lies between the two values that are `depth` places in from the ends.
-
-    Each value is above the median with probability one half, so how many are is binomial.
-    """
-    return 1 - 2 * sum(math.comb(num_values, k) for k in range(depth + 1)) / 2**num_values

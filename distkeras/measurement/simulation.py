@@ -11,8 +11,17 @@ from typing import Any
 from distkeras.errors import ConfigError
 from distkeras.measurement.advice import advise, knee
 from distkeras.measurement.cost_model import BACKWARD_SHARE, Prediction, StepFacts, predict, predict_up_to
-from distkeras.measurement.network import NCCL, TENSORFLOW_CPU, Network, between_cpus, with_software_apart
+from distkeras.measurement.network import (
+    JAX_CPU,
+    NCCL,
+    TENSORFLOW_CPU,
+    Algorithm,
+    Network,
+    between_cpus,
+    with_software_apart,
+)
 from distkeras.measurement.network_fit import MeasuredStep, NetworkFit, fit_network
+from distkeras.measurement.plan import LARGE
 from distkeras.measurement.published import compare, describe
 from distkeras.measurement.quantities import bandwidth_text, seconds_text
 from distkeras.observability.formats import count_text, percent_text, rate_text
@@ -22,8 +31,8 @@ Result = Mapping[str, Any]
 # the one thread that would start it. Timestamps in the graph, 8 layers of 1024, batch 512, a link of 1 Gb/s (2 cores,
 # 2026-11-21): last gradient after 854 ms, first sum after 860.
 CPU_OVERLAP = 0.0
-# Less of a step is not waiting for input, but fetching it.
-_WAITS = 0.05
+# Less of a step is not what its input costs, but noise.
+_LEAST_INPUT = 0.05
 HEADER = ("workers", "examples/s", "a step", "efficiency", "what a step waits for")
 # Bytes a second, and seconds: where neither is named, nor measured.
 BANDWIDTH, LATENCY = 100e9 / 8, 10e-6
@@ -56,13 +65,15 @@ def link_of(results: Sequence[Result], bandwidth: float | None = None, latency: 
     Raises:
         ConfigError: If several results do not tell the latency from the bandwidth, or are not of the same devices.
     """
-    on_gpu = _on_gpu(results[0])
     if bandwidth is None and latency is None and len(results) > 1:
-        return _measured_link(results, on_gpu=on_gpu)
+        return _measured_link(results)
     bandwidth, latency = bandwidth or BANDWIDTH, LATENCY if latency is None else latency
     description = _links_text(bandwidth, latency)
-    if on_gpu:
-        return Link(Network(bandwidth=bandwidth, latency=latency, algorithms=NCCL), description)
+    algorithms = _algorithms(results[0])
+    if algorithms != TENSORFLOW_CPU:
+        if not _on_gpu(results[0]):
+            description += "; what JAX's sums between CPUs leave of these is not known"
+        return Link(Network(bandwidth=bandwidth, latency=latency, algorithms=algorithms), description)
     network = between_cpus(bandwidth, latency)
     return Link(
         network,
@@ -71,16 +82,18 @@ def link_of(results: Sequence[Result], bandwidth: float | None = None, latency: 
     )
 
 
-def _measured_link(results: Sequence[Result], *, on_gpu: bool) -> Link:
-    if any(_on_gpu(one) != on_gpu for one in results):
+def _measured_link(results: Sequence[Result]) -> Link:
+    kinds = [(one["step"]["device"], one["setting"]["engine"]) for one in results]
+    if len(set(kinds)) > 1:
         raise ConfigError(
-            "The results are of different devices, whose networks are not one.",
+            "The results are of different devices or engines, whose networks are not one.",
             place="--from",
-            received=[one["step"]["device"] for one in results],
-            remedy="give results of one device, or name the network: --bandwidth and --latency",
+            received=[f"{engine} on {device}" for device, engine in kinds],
+            remedy="give results of one kind, or name the network: --bandwidth and --latency",
         )
     fit = fit_results(results)
-    network = fit.network if on_gpu else with_software_apart(fit.network)
+    sums_in_tensorflow = fit.network.algorithms == TENSORFLOW_CPU
+    network = with_software_apart(fit.network) if sums_in_tensorflow else fit.network
     return Link(network, f"the network that was measured: {fit.describe().removesuffix('.')}")
 
 
@@ -91,7 +104,7 @@ def fit_results(results: Sequence[Result]) -> NetworkFit:
         ConfigError: If they do not tell the latency from the bandwidth: their gradients must differ in size.
     """
     measured = [_measured_step(one) for one in results if one["setting"]["num_workers"] > 1]
-    return fit_network(measured, NCCL if _on_gpu(results[0]) else TENSORFLOW_CPU)
+    return fit_network(measured, _algorithms(results[0]))
 
 
 def _measured_step(result: Result) -> MeasuredStep:
@@ -108,39 +121,60 @@ def _on_gpu(result: Result) -> bool:
     return result["step"]["device"] == "gpu"
 
 
+def _algorithms(result: Result) -> tuple[Algorithm, ...]:
+    if _on_gpu(result):
+        return NCCL
+    return JAX_CPU if result["setting"]["engine"] == "jax" else TENSORFLOW_CPU
+
+
 def facts_of(result: Result) -> StepFacts:
     """Returns a step of one worker as a bench measured it.
 
-    What its input could give is known only where training waits for it; else it counts as fast enough.
+    What its input could give is known only where a step is longer for it; else it counts as fast enough.
 
     Raises:
-        ConfigError: If the result lacks what the model needs.
+        ConfigError: If the workers do not exchange gradients in every step.
     """
-    try:
-        step, setting = result["step"], result["setting"]
-        batch_size = setting["global_batch_size"] // setting["num_workers"]
-        alone = "apart" if setting["num_workers"] > 1 else "bare"
-        waits = result["input_wait_ratio"] > _WAITS
-        return StepFacts(
-            batch_size=batch_size,
-            compute_seconds=result["ablations"][alone] / 1000,
-            compute_deviation=_deviation(result, alone),
-            doubled_compute_seconds=_doubled(result["ablations"], alone),
-            input_examples_per_second=result["examples_per_second"] / setting["num_workers"]
-            if waits
-            else math.inf,
-            gradient_bytes=step["gradient_bytes"],
-            element_bytes=max(1, step["gradient_bytes"] // max(1, step["num_trainable_parameters"])),
-            bucket_bytes=step["bucket_bytes"],
-            overlap=BACKWARD_SHARE if _on_gpu(result) else CPU_OVERLAP,
-        )
-    except KeyError as error:
+    reduction = result["config"]["topology"]["reduction"]
+    refuse_unmodelled(reduction)
+    step, setting = result["step"], result["setting"]
+    seconds = {name: milliseconds / 1000 for name, milliseconds in result["ablations"].items()}
+    batch_size = setting["global_batch_size"] // setting["num_workers"]
+    alone = "apart" if setting["num_workers"] > 1 else "bare"
+    of_input = result["shares"]["input"]
+    element_bytes = max(1, step["gradient_bytes"] // max(1, step["num_trainable_parameters"]))
+    sent_bytes = min(element_bytes, 2) if reduction == "bfloat16" else element_bytes
+    return StepFacts(
+        batch_size=batch_size,
+        compute_seconds=seconds[alone],
+        compute_deviation=_deviation(result, alone),
+        doubled_compute_seconds=_doubled(seconds, alone),
+        input_examples_per_second=batch_size / (seconds[alone] + of_input * seconds["real"])
+        if of_input > _LEAST_INPUT
+        else math.inf,
+        gradient_bytes=step["gradient_bytes"] * sent_bytes / element_bytes,
+        element_bytes=sent_bytes,
+        bucket_bytes=step["bucket_bytes"],
+        overlap=BACKWARD_SHARE if _on_gpu(result) else CPU_OVERLAP,
+    )
+
+
+def refuse_unmodelled(reduction: Any) -> None:
+    """Refuses workers that train apart and meet only now and then: the model knows nothing of them.
+
+    Args:
+        reduction: `topology.reduction`.
+
+    Raises:
+        ConfigError: If it is not the name of a type.
+    """
+    if not isinstance(reduction, str):
         raise ConfigError(
-            "The result lacks what a simulation needs.",
-            place="--from",
-            received=f"no {error.args[0]}",
-            remedy="measure it again with this version: distkeras bench --config FILE --out RESULT.json",
-        ) from error
+            "Workers that meet only every so many steps are not modelled.",
+            place="topology.reduction",
+            received=reduction,
+            remedy="simulate with --set topology.reduction=full: of N steps, N - 1 then take no exchange",
+        )
 
 
 def simulate(
@@ -191,7 +225,8 @@ def explanation(simulation: Mapping[str, Any]) -> str:
     """Returns what the numbers are, and what they are not."""
     return (
         "a model, nothing of it was measured: workers like one of those measured here, with "
-        f"{simulation['batch_size_per_worker']:,} examples a step each, on {simulation['network']}"
+        f"{simulation['batch_size_per_worker']:,} examples a step each, on {simulation['network']}; "
+        "input comes evenly, and steps vary as they did here"
     )
 
 
@@ -215,11 +250,11 @@ def _deviation(result: Result, ablation: str) -> float:
     return statistics.median(measured) if measured else 0.0
 
 
-def _doubled(ablations: Mapping[str, float], alone: str) -> float | None:
-    """Seconds of a step on twice the batch, by what four times the batch took; None: that was not measured."""
-    if "large" not in ablations:
+def _doubled(seconds: Mapping[str, float], alone: str) -> float | None:
+    """Seconds of a step on twice the batch, by what `LARGE` times the batch took; None: that was not measured."""
+    if "large" not in seconds:
         return None
-    return (ablations[alone] + max(0.0, ablations["large"] - ablations[alone]) / 3) / 1000
+    return seconds[alone] + max(0.0, seconds["large"] - seconds[alone]) / (LARGE - 1)
 
 
 def _values(one: Prediction) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from distkeras.measurement.passes import coverage, interval_depth
 from distkeras.measurement.plan import LARGE
 from distkeras.observability.formats import memory_text, percent_text, rate_text
 
@@ -33,23 +34,37 @@ SETTING_HEADER = ("setting", "examples/s", "interval", "ms a step", "input", "me
 TRIAL_HEADER = ("trial", "pass", "examples/s", "p50 ms", "p90 ms", "p99 ms", "input", "memory")
 
 
-def key_numbers(result: Result) -> list[tuple[str, str]]:
-    """Returns the few numbers that are shown first, as pairs of name and text."""
+def key_numbers(result: Result) -> list[tuple[str, str, str]]:
+    """Returns the few numbers that are shown first: name, median, and between what it lies, where that is known."""
     step = result["step"]
+    rate, waits = result["examples_per_second_interval"], result["input_wait_interval"]
     numbers = [
-        ("examples/s", rate_text(result["examples_per_second"])),
-        ("ms a step", f"{step['mean_milliseconds']:.3g}"),
-        *((f"ms a step, {name}", f"{value:.3g}") for name, value in step["percentile_milliseconds"].items()),
-        ("input wait", percent_text(result["input_wait_ratio"])),
-        ("peak memory", memory_text(step["peak_memory_bytes"])),
+        ("examples/s", rate_text(result["examples_per_second"]), _span(rate, rate_text)),
+        ("ms a step", _digits(step["mean_milliseconds"]), ""),
+        *(
+            (f"ms a step, {name}", _digits(value), _span(step["percentile_intervals"][name], _digits))
+            for name, value in step["percentile_milliseconds"].items()
+        ),
+        ("input wait", percent_text(result["input_wait_ratio"]), _span(waits, percent_text)),
+        ("peak memory", memory_text(step["peak_memory_bytes"]), ""),
     ]
     if step["joules_per_1000_examples"] is not None:
-        numbers.append(("energy", f"{step['joules_per_1000_examples']:.3g} J for 1,000 examples"))
+        numbers.append(("energy", f"{step['joules_per_1000_examples']:.3g} J for 1,000 examples", ""))
     if result["scaling_efficiency"] is not None:
-        numbers.append(("scaling efficiency", percent_text(result["scaling_efficiency"])))
+        span = _span(result["scaling_efficiency_interval"], percent_text)
+        numbers.append(("scaling efficiency", percent_text(result["scaling_efficiency"]), span))
     if result["slowest_rank"] is not None:
-        numbers.append(("slowest worker", f"rank {result['slowest_rank']}"))
+        numbers.append(("slowest worker", f"rank {result['slowest_rank']}", ""))
     return numbers
+
+
+def certainty(result: Result) -> str:
+    """Returns how far the intervals can be trusted."""
+    passes = result["passes"]
+    if passes == 1:
+        return "one pass: how far its numbers can be trusted is not known; use more --pairs"
+    sure = percent_text(coverage(passes, interval_depth(passes)))
+    return f"intervals are of {passes} passes and hold the true median with a probability of {sure}"
 
 
 def share_rows(result: Result) -> list[tuple[str, str, str]]:
@@ -57,7 +72,7 @@ def share_rows(result: Result) -> list[tuple[str, str, str]]:
     shares, spans = result["shares"], result["intervals"]
     has_workers = result["setting"]["num_workers"] > 1
     return [
-        (text, percent_text(shares[name]), _percent_span(spans[name]))
+        (text, percent_text(shares[name]), _span(spans[name], percent_text))
         for name, text in SHARES.items()
         if has_workers or name not in ("communication", "waiting")
     ]
@@ -78,8 +93,8 @@ def setting_rows(result: Result) -> list[tuple[str, ...]]:
         (
             setting["name"],
             rate_text(setting["examples_per_second"]),
-            " to ".join(map(rate_text, setting["examples_per_second_interval"])),
-            f"{setting['step_milliseconds']:.3g}",
+            _span(setting["examples_per_second_interval"], rate_text),
+            _digits(setting["step_milliseconds"]),
             percent_text(setting["input_wait_ratio"]),
             memory_text(setting["peak_memory_bytes"]),
             f"{setting['cpu_seconds_per_1000_examples']:.3g}",
@@ -110,6 +125,7 @@ def machine_rows(result: Result) -> list[tuple[str, str]]:
     machine = result["machine"]
     rows = [
         ("measured", f"{result['date']}: {result['passes']} passes, {result['seconds']:g} s a trial"),
+        ("certainty", certainty(result)),
         ("cpu", f"{machine['cpu']}, {machine['num_cores']} cores"),
         ("memory", memory_text(machine["memory_bytes"])),
     ]
@@ -118,6 +134,10 @@ def machine_rows(result: Result) -> list[tuple[str, str]]:
     return rows + sorted(result["versions"].items())
 
 
-def _percent_span(span: tuple[float, float]) -> str:
-    low, high = map(percent_text, span)
+def _digits(milliseconds: float) -> str:
+    return f"{milliseconds:.3g}"
+
+
+def _span(interval: Sequence[float], text: Callable[[float], str]) -> str:
+    low, high = map(text, interval)
     return low if low == high else f"{low} to {high}"

@@ -22,15 +22,12 @@ from distkeras.measurement.candidates import (
     Choice,
     changed,
     choose,
-    is_faster,
-    ratios,
     untried,
     value_in,
     value_text,
 )
+from distkeras.measurement.passes import LEAST_GAIN, gains, is_faster, median_interval
 from distkeras.measurement.plan import JitCompile, Precision, Trial, setting_of
-from distkeras.measurement.remedies import LEAST_GAIN
-from distkeras.measurement.shares import median_interval
 from distkeras.observability.environment import available_memory, num_usable_cores
 from distkeras.observability.formats import memory_text, percent_text
 from distkeras.observability.progress import Progress
@@ -81,12 +78,12 @@ class Tuning:
     @property
     def gain(self) -> float:
         """How many times as fast it became: the median over pairs."""
-        return statistics.median(ratios(self.after, self.before)) if self.after else 1.0
+        return statistics.median(gains(self.after, self.before)) if self.after else 1.0
 
     @property
     def gain_interval(self) -> tuple[float, float]:
-        """Between what the true gain lies; see `shares.median_interval`."""
-        return median_interval(ratios(self.after, self.before)) if self.after else (1.0, 1.0)
+        """Between what the true gain lies; see `passes.median_interval`."""
+        return median_interval(gains(self.after, self.before)) if self.after else (1.0, 1.0)
 
 
 @dataclass(frozen=True)

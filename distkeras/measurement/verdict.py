@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from distkeras.measurement.passes import LEAST_GAIN
 from distkeras.measurement.remedies import (
-    LEAST_GAIN,
     Remedy,
     Situation,
     remedy_for_communication,

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from distkeras.config import load_config, to_mapping
-from distkeras.measurement.result import machine_and_versions
+from distkeras.measurement.result import FORMAT, machine_and_versions
 
 TINY = """\
 task: {kind: tabular_classification}
@@ -92,6 +92,8 @@ def test_tiny_steps_are_named_and_a_slower_result_than_before_is_found(run_pytho
     faster = {"examples_per_second": 1e9, "examples_per_second_interval": [1e9, 1e9]}
     old = {
         "kind": "bench",
+        "format": FORMAT,
+        "passes": 3,
         "name": "tiny",
         "date": "2026-11-21",
         "settings": [{"name": "1 worker, batch 4, float32", **faster}],
@@ -100,7 +102,9 @@ def test_tiny_steps_are_named_and_a_slower_result_than_before_is_found(run_pytho
     }
     (tmp_path / "old.json").write_text(json.dumps(old))
     result, said = bench(
-        run_python, "--config", "tiny.yaml", "--compare", "old.json", "--out", "results", code=1
+        *(run_python, "--config", "tiny.yaml", "--pairs", "3", "--seconds", "0.2"),
+        *("--compare", "old.json", "--out", "results"),
+        code=1,
     )
     assert result["bound"] == "host", result["verdict"]
     assert "training.global_batch_size: 16 instead of 4" in result["verdict"]
@@ -122,7 +126,6 @@ def test_workers_that_exchange_large_gradients_for_few_examples_are_named(bench_
     (tmp_path / "exchange.yaml").write_text(EXCHANGE)
     result = bench_once(tmp_path / "exchange.yaml", "large", "alone")
     assert result["bound"] == "communication", result["verdict"]
-    assert result["slowest_rank"] in (0, 1)
     assert [len(trial["ranks"]) for trial in result["trials"]] == [2, 2, 2, 2]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,16 @@ def measured(trial: Trial, milliseconds: float, **changes: Any) -> Measurement:
     return Measurement(trial, [{"rank": index, **rank, **changes} for index in range(trial.num_processes)])
 
 
+def _unequal(one: Measurement, milliseconds: Sequence[Sequence[float]]) -> Measurement:
+    """Returns a trial whose processes took as long as is said of its pass, if that is."""
+    taken = milliseconds[one.trial.index] if milliseconds else [1000 * value for value in one.seconds_by_rank]
+    rates = [1000 * one.trial.batch_size / value for value in taken]
+    return Measurement(
+        one.trial,
+        [{**rank, "examples_per_second": rate} for rank, rate in zip(one.ranks, rates, strict=True)],
+    )
+
+
 @pytest.fixture
 def measured_trial() -> Callable[..., Measurement]:
     """Returns `measured`, for tests that make trials of their own."""
@@ -86,13 +96,19 @@ def make_measured() -> Callable[..., tuple[Plan, list[Measurement]]]:
 
 @pytest.fixture
 def make_result_of(make_config: Any, make_measured: Any) -> Callable[..., dict[str, Any]]:
-    """Returns the result of a bench from the milliseconds of each way of training."""
+    """Returns the result of a bench from the milliseconds of each way of training; of `apart` those of each worker."""
 
     def make(
-        milliseconds: Mapping[str, list[float]], load_average: float = 0.1, **options: Any
+        milliseconds: Mapping[str, list[float]],
+        load_average: float = 0.1,
+        apart: Sequence[Sequence[float]] = (),
+        **options: Any,
     ) -> dict[str, Any]:
         config = make_config()
         plan, measurements = make_measured(config, milliseconds, **options)
+        measurements = [
+            _unequal(one, apart) if one.trial.ablation == "apart" else one for one in measurements
+        ]
         return make_result(config, plan, measurements, {**WHERE, "load_average": load_average})
 
     return make

@@ -22,6 +22,8 @@ def test_one_worker(make_result_of):
     assert result["slowest_rank"] is None
     assert result["ablations"]["real"] == pytest.approx(11)
     assert result["step"]["cpu_seconds_per_1000_examples"] == pytest.approx(1000 / 3200)
+    assert result["step"]["percentile_intervals"]["p99"] == pytest.approx([10, 12])
+    assert result["input_wait_interval"] == [0, 0]
     assert len(result["trials"]) == 12
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
@@ -33,7 +35,8 @@ def test_two_workers(make_result_of):
     assert result["shares"]["communication"] == pytest.approx(0.5)
     # Both do 32 examples in 10 ms, one alone 16 in 5 ms.
     assert result["scaling_efficiency"] == pytest.approx(0.5)
-    assert result["slowest_rank"] == 0
+    assert result["scaling_efficiency_interval"] == pytest.approx([0.5, 0.5])
+    assert result["slowest_rank"] is None  # both take as long
     assert [setting["name"] for setting in result["settings"]] == [
         "1 worker, batch 32, float32",
         "2 workers, batch 32, float32",
@@ -55,3 +58,16 @@ def test_a_busy_machine_and_passes_that_differ_are_said(make_result_of):
     assert make_result_of({**steady, "bare": [10.0, 13.0, 10.0]})["warnings"] == [
         "the passes of one trial differ by 30%: shares below that mean little"
     ]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "slowest"),
+    [
+        ([(4.0, 5.0), (4.0, 6.0), (4.0, 4.1)], 1),
+        ([(4.0, 5.0), (6.0, 4.0), (4.0, 5.0)], None),  # now the one and now the other
+        ([(4.0, 4.1), (4.0, 4.1), (4.0, 4.1)], None),  # within noise
+    ],
+)
+def test_a_worker_is_the_slowest_if_it_is_in_every_pass(make_result_of, milliseconds, slowest):
+    equal = {name: [10.0] * 3 for name in ("real", "one_batch", "bare", "apart")}
+    assert make_result_of(equal, apart=milliseconds, workers=[2])["slowest_rank"] == slowest

@@ -1,7 +1,6 @@
 """Shares of a step: they are the whole of it, each is what its trials say, and noise makes none negative."""
 
 import math
-from itertools import product
 
 import pytest
 from hypothesis import given
@@ -10,10 +9,8 @@ from hypothesis import strategies as st
 from distkeras.measurement.shares import (
     Parts,
     StepTimes,
-    coverage,
     expected_maximum,
     intervals,
-    median_interval,
     shares_of,
     typical,
     waiting_seconds,
@@ -49,7 +46,9 @@ def test_what_workers_spend_on_each_other_is_what_they_save_apart():
     )
     shares = shares_of(times)
     assert shares.communication == pytest.approx(0.6)
-    assert shares.waiting == pytest.approx(0.2)  # one worker is slower than the other by 2 of 10
+    assert (
+        shares.waiting == shares.lagging == pytest.approx(0.2)
+    )  # one worker is slower than the other by 2 of 10
     assert shares.host == pytest.approx(0.08)
     assert shares.compute == pytest.approx(0.32)
 
@@ -59,6 +58,13 @@ def test_a_slow_worker_is_waited_for_however_many_there_are():
     shares = shares_of(StepTimes(real=10.0, one_batch=10.0, bare=10.0, apart=apart))
     assert shares.communication == pytest.approx(0.8)
     assert shares.waiting == pytest.approx(0.6)
+
+
+def test_what_varies_is_waited_for_and_is_nobodys_lag():
+    apart, deviations = (1.0, 1.01), (0.8, 0.8)
+    shares = shares_of(StepTimes(real=1.9, one_batch=1.9, bare=1.9, apart=apart, deviations=deviations))
+    assert shares.waiting > shares.communication / 2
+    assert shares.lagging == pytest.approx(0.01 / 1.9)
 
 
 def test_what_is_not_steps_is_told_apart():
@@ -101,7 +107,7 @@ def test_shares_are_the_whole_step_whatever_was_measured(real, one_batch, bare, 
     shares = shares_of(StepTimes(real, one_batch, bare, tuple(apart), tuple(apart), growth, *parts))
     assert whole(shares) == pytest.approx(1)
     assert all(value >= 0 for value in vars(shares).values())
-    assert shares.waiting <= shares.communication
+    assert shares.lagging <= shares.waiting <= shares.communication
 
 
 @pytest.mark.parametrize(
@@ -124,23 +130,3 @@ def test_of_several_passes_the_median_counts_and_compute_is_the_rest():
     assert shares.input == pytest.approx(0.2)
     assert whole(shares) == pytest.approx(1)
     assert intervals(of_passes)["input"] == pytest.approx((0.1, 0.5))
-
-
-def test_an_interval_leaves_out_the_ends_once_there_are_enough_values():
-    assert median_interval([3.0]) == (3.0, 3.0)
-    assert median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
-    assert median_interval(list(range(8))) == (1, 6)
-
-
-@pytest.mark.parametrize(("num", "depth"), [(1, 0), (2, 0), (5, 0), (7, 0), (8, 1), (11, 2), (30, 10)])
-def test_an_interval_is_made_of_values_so_many_places_in(num: int, depth: int) -> None:
-    assert median_interval([float(x) for x in reversed(range(num))]) == (depth, num - 1 - depth)
-    assert num < 5 or coverage(num, depth) >= 0.9
-    assert coverage(num, depth + 1) < 0.9
-
-
-def test_coverage_is_the_share_of_samples_that_enclose_the_median() -> None:
-    for num, depth in ((5, 0), (8, 1), (9, 2)):
-        signs = [sum(sample) for sample in product((0, 1), repeat=num)]
-        enclosing = [depth < above < num - depth for above in signs]
-        assert coverage(num, depth) == pytest.approx(sum(enclosing) / len(enclosing))

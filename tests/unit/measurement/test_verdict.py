@@ -14,7 +14,7 @@ ONE, TWO = Setting(1, 32, "float32"), Setting(2, 32, "float32")
 
 def shares(**named):
     named = {**dict.fromkeys((field.name for field in fields(Shares)), 0.0), **named}
-    others = sum(value for name, value in named.items() if name != "waiting")
+    others = sum(value for name, value in named.items() if name not in ("waiting", "lagging"))
     return Shares(**{**named, "compute": 1 - others})
 
 
@@ -30,8 +30,8 @@ def test_photographs_that_are_waited_for_are_cached(make_config):
     verdict = judge(shares(input=0.62), Situation(make_config(**photos()), ONE, input_wait_ratio=0.6))
     assert verdict.bound == "input"
     assert verdict.sentence == (
-        "input-bound: 62% of a step waits for input; cache the decoded images (data.cache: {where: memory}): "
-        "expected 2.6x."
+        "input-bound: 62% of a step waits for input; cache the decoded images (data.cache: {where: memory}, "
+        "or disk if they are too many): at most 2.6x."
     )
     assert verdict.remedy.gain == pytest.approx(1 / 0.38)
 
@@ -162,7 +162,7 @@ def test_workers_that_are_slower_together_than_one_alone_are_too_many(make_confi
 
 def test_what_was_measured_counts_before_what_is_computed(make_config):
     large = replace(TWO, global_batch_size=128)
-    rates = [(TWO, 100.0), (large, 120.0), (ONE, 190.0)]
+    rates = [(TWO, [100.0]), (large, [120.0]), (ONE, [190.0])]
     text = judge(
         shares(communication=0.9), Situation(make_config(), TWO, efficiency=0.6, rates=rates)
     ).sentence
@@ -171,15 +171,22 @@ def test_what_was_measured_counts_before_what_is_computed(make_config):
         shares(communication=0.9), Situation(make_config(), TWO, efficiency=0.6, rates=rates[:2])
     ).sentence
     assert "send gradients in half precision (topology.reduction: bfloat16): at most 1.8x" in text
-    alone = Situation(make_config(), ONE, rates=[(ONE, 100.0), (replace(ONE, global_batch_size=128), 310.0)])
+    alone = Situation(
+        make_config(), ONE, rates=[(ONE, [100.0]), (replace(ONE, global_batch_size=128), [310.0])]
+    )
     assert "global_batch_size: 128 instead of 32): expected 3.1x" in judge(shares(host=0.8), alone).sentence
 
 
 def test_a_slow_worker_is_named(make_config):
     situation = Situation(make_config(), TWO, efficiency=0.7, slowest_rank=1)
-    verdict = judge(shares(communication=0.5, waiting=0.4), situation)
+    verdict = judge(shares(communication=0.5, waiting=0.4, lagging=0.3), situation)
     assert verdict.bound == "communication"
-    assert "most of it is waiting for rank 1" in verdict.sentence
+    assert (
+        "most of it is waiting for rank 1: look at what slows its machine: at most 1.4x" in verdict.sentence
+    )
+    jitter = judge(shares(communication=0.5, waiting=0.4, lagging=0.01), situation)
+    assert "rank 1" not in jitter.sentence
+    assert "at least 40% waits for the slowest worker" in jitter.sentence
 
 
 def test_computing_on_a_cpu_is_what_it_is(make_config):
@@ -206,11 +213,13 @@ def test_a_gpu_that_is_not_used_is_named(make_config):
 
 def test_a_precision_that_was_measured_to_be_faster_is_named_with_its_gain(make_config):
     half = Setting(1, 32, "mixed_bfloat16")
-    situation = Situation(make_config(), ONE, rates=[(ONE, 100.0), (half, 180.0)])
+    situation = Situation(make_config(), ONE, rates=[(ONE, [100.0]), (half, [180.0])])
     assert "train in mixed_bfloat16" in judge(shares(), situation).sentence
     assert "expected 1.8x" in judge(shares(), situation).sentence
-    slower = replace(situation, rates=[(ONE, 100.0), (half, 104.0)])
+    slower = replace(situation, rates=[(ONE, [100.0]), (half, [104.0])])
     assert judge(shares(), slower).remedy is None
+    noise = replace(situation, rates=[(ONE, [100.0, 130.0, 90.0]), (half, [120.0, 95.0, 115.0])])
+    assert judge(shares(), noise).remedy is None
 
 
 def test_a_third_of_a_step_with_a_remedy_is_named_before_computing_without_one(make_config):
