@@ -20,7 +20,7 @@ import c01_step_overhead as c01
 import harness
 import numpy as np
 from epochs import train_epochs
-from harness import Benchmark, Mode
+from harness import Benchmark, Derived, Mode
 from ratios import Figures, Ratio
 
 EPOCHS = 8
@@ -43,18 +43,13 @@ def measure(steps: int | Literal["auto"]) -> Figures:
     return {"microseconds_per_step": 1e6 * seconds * c01.BATCH / c01.NUM_EXAMPLES}
 
 
-def best(figures: Figures) -> float:
-    """Returns the best of the sweep."""
-    return min(figures[name] for name in SWEEP)
-
-
 BENCHMARK = Benchmark(
     id="C2",
     script=__file__,
     figure="microseconds_per_step",
     unit="microseconds a step",
     modes={name: Mode(partial(measure, steps)) for name, steps in {"auto": "auto", **SWEEP}.items()},
-    derived={"best": best},
+    derived={"best": Derived(min, tuple(SWEEP))},
     subject="auto",
     peer="steps_1",
     bound="best",

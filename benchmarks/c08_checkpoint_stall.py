@@ -137,7 +137,9 @@ def modes(megabytes: int) -> dict[str, Mode]:
     return {
         f"distkeras_{megabytes}": Mode(partial(commit_by_distkeras, megabytes)),
         f"model_checkpoint_{megabytes}": Mode(partial(save_by_callback, "ModelCheckpoint", megabytes)),
-        f"orbax_{megabytes}": Mode(partial(save_by_callback, "OrbaxCheckpoint", megabytes), needs=("orbax",)),
+        f"orbax_{megabytes}": Mode(
+            partial(save_by_callback, "OrbaxCheckpoint", megabytes), needs=("orbax.checkpoint",)
+        ),
         f"memcpy_{megabytes}": Mode(partial(memcpy, megabytes)),
     }
 

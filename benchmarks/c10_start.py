@@ -27,7 +27,7 @@ from pathlib import Path
 
 import harness
 import numpy as np
-from harness import Benchmark, Mode
+from harness import Benchmark, Derived, Mode
 from measuring import Stopwatch, scratch
 from ratios import Figures, Ratio
 
@@ -132,8 +132,8 @@ BENCHMARK = Benchmark(
         "import_keras": Mode(partial(whole, (sys.executable, "-c", "import keras"))),
     },
     derived={
-        "help_limit": lambda figures: HELP_SECONDS,
-        "train_limit": lambda figures: figures["script"] + MORE_SECONDS,
+        "help_limit": Derived(lambda: HELP_SECONDS),
+        "train_limit": Derived(lambda script: script + MORE_SECONDS, ("script",)),
     },
     subject="train",
     peer="script",

@@ -20,6 +20,7 @@ the peak is unknown. 0.4 is good for the transformers.
 
 from __future__ import annotations
 
+import operator
 import os
 import statistics
 import subprocess
@@ -31,7 +32,7 @@ from typing import Any
 
 import harness
 from epochs import train_epochs
-from harness import Benchmark, Mode
+from harness import Benchmark, Derived, Mode
 from ratios import Figures, Ratio
 
 WORKLOADS = ("resnet50", "vit_b16", "gpt2_small")
@@ -173,11 +174,6 @@ def main() -> None:
     harness.main(replace(BENCHMARK, settings=settings), __doc__)
 
 
-def idle(name: str, figures: Figures) -> float:
-    """Returns the milliseconds of a step in which the device has nothing to do."""
-    return figures[name] - figures[f"{name}_bare"]
-
-
 BENCHMARK = Benchmark(
     id="GPU",
     script=__file__,
@@ -188,7 +184,7 @@ BENCHMARK = Benchmark(
         for name in WORKLOADS
         for mode, measure in ((name, product), (f"{name}_bare", bare))
     },
-    derived={f"{name}_idle": partial(idle, name) for name in WORKLOADS},
+    derived={f"{name}_idle": Derived(operator.sub, (name, f"{name}_bare")) for name in WORKLOADS},
     subject="resnet50",
     bound="resnet50_bare",
     ratios={

@@ -13,7 +13,8 @@ A benchmark compares modes, which are ways of doing one job: ours, a peer's, and
 5. Seconds come and go on a shared machine; CPU-seconds less so. Both are in the result for every single run, with the
    load, the versions and the settings that they belong to. A target that was missed stays in the result.
 
-The command line is the same for all (`main`): `--pairs` passes, `--out` for a file, `--compare` with an older one.
+The command line is the same for all (`main`): `--pairs` passes, `--out` for a file, `--compare` with an older one. What
+is printed is one JSON object; `--json` says so to those who ask every command for it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from machine import environment, file_suffix, hardware, versions
-from ratios import Figures, Ratio, find_regressions
+from machine import commit, environment, file_suffix, hardware, threads, versions
+from older_result import read_result, refuse_incomparable
+from ratios import Figures, Ratio, find_regressions, no_longer_measured, num_pairs
 
 PACKAGES = ("distkeras", "keras", "tensorflow", "numpy")
 CHECK_FAILED = 6
@@ -49,7 +51,7 @@ class Mode:
 
     Attributes:
         measure: Runs in a process of its own, and returns figures by name.
-        needs: Packages, as they are imported, without which the mode is skipped.
+        needs: Packages, as they are imported ("orbax.checkpoint"), without which the mode is skipped.
     """
 
     measure: Callable[[], Figures]
@@ -58,8 +60,21 @@ class Mode:
     @property
     def missing(self) -> str | None:
         """Why it cannot run here, if it cannot."""
-        missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
+        missing = [package for package in self.needs if not _is_installed(package)]
         return f"not installed: {', '.join(missing)}" if missing else None
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A mode that is computed from others, pass by pass, rather than run.
+
+    Attributes:
+        formula: Given the main figures of these others, in their order, returns its own.
+        of: The others. Where one of them was skipped, so is this.
+    """
+
+    formula: Callable[..., float]
+    of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +88,11 @@ class Benchmark:
         unit: What it counts.
         modes: The modes by name, in the order of a pass.
         subject: The mode that is ours.
-        ratios: The ratios by name. "ratio" is the one with the peer, "bound_ratio" the one with the bound.
+        ratios: The ratios by name. "ratio" is the one with the peer.
         peer: The mode that ours is compared with, where there is one.
-        bound: The mode that nobody can beat, or the number that a ratio cannot.
-        derived: Modes that are computed from the main figures of a pass rather than run.
+        bound: The mode that nobody can beat, or the figure.
+        bound_ratio: Name of the ratio that says how far from the bound we are.
+        derived: Modes that are computed.
         settings: What a reader needs to measure the same: configs, sizes, counts.
         packages: Distributions whose versions belong to the result, beside `PACKAGES`.
         prepare: Makes the data before anything is measured.
@@ -92,7 +108,8 @@ class Benchmark:
     ratios: Mapping[str, Ratio]
     peer: str | None = None
     bound: str | float | None = None
-    derived: Mapping[str, Callable[[Figures], float]] = field(default_factory=dict)
+    bound_ratio: str = "bound_ratio"
+    derived: Mapping[str, Derived] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     prepare: Callable[[], object] = lambda: None
@@ -107,34 +124,46 @@ def main(benchmark: Benchmark, description: str | None) -> None:
         description: The script's docstring, for `--help`.
 
     Raises:
-        SystemExit: With 6 if a ratio got worse than in the result given by `--compare`; with a text if a process
-            fails.
+        SystemExit: With 6 if a ratio got worse than in the result given by `--compare`; with a text if that is none
+            that this one can be held against, or if a process fails.
     """
     arguments = _parse(benchmark, description)
     if arguments.run:
         print(json.dumps(benchmark.modes[arguments.run].measure()))
         return
     # Files first: what is wrong with them is found out before the measuring rather than after it.
-    old = _read_result(arguments.compare) if arguments.compare else None
+    old = read_result(arguments.compare) if arguments.compare else None
+    if old:
+        refuse_incomparable(old, id=benchmark.id, hardware=hardware(), pairs=arguments.pairs)
     path = _path_of_result(benchmark, arguments.out, arguments.pairs) if arguments.out else None
     result = run(benchmark, arguments.pairs)
-    regressions = find_regressions(result["ratios"], old["ratios"]) if old else []
     if old:
-        compared = {"file": arguments.compare.name, "date": old["date"], "hardware": old["hardware"]}
-        result["compared_with"] = {**compared, "worse": regressions}
+        result["compared_with"] = {
+            "file": arguments.compare.name,
+            "date": old["date"],
+            **_compare(result, old),
+        }
     text = json.dumps(result, indent=2)
     print(text)
     if path:
         path.write_text(text + "\n")
-    if regressions:
-        print("\n".join(regressions), file=sys.stderr)
+    if old and result["compared_with"]["worse"]:
         raise SystemExit(CHECK_FAILED)
+
+
+def _compare(result: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns what got worse and what is no longer measured, and tells of both."""
+    worse = find_regressions(result["ratios"], old["ratios"])
+    gone = no_longer_measured(result["ratios"], old["ratios"])
+    for sentence in (*worse, *(f"{name} is no longer measured." for name in gone)):
+        print(sentence, file=sys.stderr)
+    return {"worse": worse, "no_longer_measured": gone}
 
 
 def run(benchmark: Benchmark, pairs: int) -> dict[str, Any]:
     """Measures every mode in `pairs` passes and returns the result object."""
     benchmark.prepare()
-    load_before = os.getloadavg()[0]
+    load_before, measured_commit = os.getloadavg()[0], commit()
     skipped = {name: mode.missing for name, mode in benchmark.modes.items() if mode.missing}
     names = [name for name in benchmark.modes if name not in skipped]
     runs: dict[str, list[Figures]] = {name: [] for name in names}
@@ -142,12 +171,24 @@ def run(benchmark: Benchmark, pairs: int) -> dict[str, Any]:
         for name in names if index % 2 == 0 else reversed(names):
             print(f"pass {index + 1} of {pairs}: {name}", file=sys.stderr)
             runs[name].append(measure_in_child(benchmark, name))
-    for name, formula in benchmark.derived.items():
-        runs[name] = [{benchmark.figure: formula(_of_pass(benchmark, runs, index))} for index in range(pairs)]
+    for name, derived in benchmark.derived.items():
+        if absent := [mode for mode in derived.of if mode not in runs]:
+            skipped[name] = f"computed from {', '.join(absent)}"
+        else:
+            runs[name] = [
+                {
+                    benchmark.figure: derived.formula(
+                        *(runs[mode][index][benchmark.figure] for mode in derived.of)
+                    )
+                }
+                for index in range(pairs)
+            ]
     return {
         "id": benchmark.id,
         "date": _today(),
+        "commit": measured_commit,
         "hardware": hardware(),
+        "threads": threads(),
         "versions": versions((*PACKAGES, *benchmark.packages)),
         "load_average": {"before": load_before, "after": os.getloadavg()[0]},
         "environment": environment(),
@@ -187,7 +228,7 @@ def summarise(benchmark: Benchmark, runs: Mapping[str, Sequence[Figures]]) -> di
         "ratio": of_ratio("ratio", "median"),
         "ratio_interval": of_ratio("ratio", "interval"),
         "bound": measured(benchmark.bound) if isinstance(benchmark.bound, str) else benchmark.bound,
-        "bound_ratio": of_ratio("bound_ratio", "median"),
+        "bound_ratio": of_ratio(benchmark.bound_ratio, "median"),
         "target": with_target,
         "reached": {name: of_ratio(name, "reached") for name in with_target},
         "ratios": ratios,
@@ -241,6 +282,7 @@ def _parse(benchmark: Benchmark, description: str | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=_positive, default=5, help="passes: measurements of each mode")
     parser.add_argument("--out", type=Path, help="folder that gets the result as a file")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="exit with 6 if a ratio got worse")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, as is done without it")
     parser.add_argument("--run", choices=list(benchmark.modes), help="measure one mode once, in this process")
     return parser.parse_args()
 
@@ -251,20 +293,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _read_result(path: Path) -> dict[str, Any]:
-    old = json.loads(path.read_text())
-    if "ratios" not in old:
-        raise SystemExit(
-            f"{path} was not written by benchmarks/harness.py: it has no ratios to compare with."
-        )
-    return old
-
-
 def _path_of_result(benchmark: Benchmark, folder: Path, pairs: int) -> Path:
     """Returns the file of today's result; a better one of today is not overwritten."""
     path = folder / f"{Path(benchmark.script).stem}_{file_suffix(_today())}.json"
     if path.exists():
-        before = max(map(len, json.loads(path.read_text())["runs"].values()))
+        before = num_pairs(read_result(path))
         if before > pairs:
             raise SystemExit(
                 f"{path} holds {before} pairs, and these are {pairs}: give another folder as --out."
@@ -283,8 +316,11 @@ def _today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
-def _of_pass(benchmark: Benchmark, runs: Mapping[str, Sequence[Figures]], index: int) -> Figures:
-    return {name: runs[name][index][benchmark.figure] for name in benchmark.modes if name in runs}
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package around it is
+        return False
 
 
 def _text(stream: Any) -> str:

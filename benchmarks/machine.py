@@ -1,4 +1,4 @@
-"""What a result was measured on: the hardware, the versions, and the settings around them."""
+"""What a result was measured on: the hardware, the commit, the versions, and the settings around them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from distkeras.observability.environment import num_usable_cores
 
 # What decides how many threads compute, and with what.
 SETTINGS = (
@@ -22,6 +25,10 @@ SETTINGS = (
     "XLA_",
 )
 
+ROOT = Path(__file__).parents[1]
+# Results are no part of it: after the first of a series every other one would count as of a changed tree.
+_MEASURED = ("distkeras", "benchmarks", ":(exclude)benchmarks/results")
+
 
 def hardware() -> str:
     """Returns processor, cores that may be used, memory and GPUs in one line."""
@@ -30,7 +37,7 @@ def hardware() -> str:
         model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         model = "unknown processor"
-    cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
+    cores = f"{num_usable_cores()} of {os.cpu_count()} cores"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{platform.machine()}, {model}, {cores}, {memory:.0f} GiB, {_gpus()}"
 
@@ -52,6 +59,33 @@ def versions(packages: Sequence[str]) -> dict[str, str | None]:
 def environment() -> dict[str, str]:
     """Returns the environment variables that change how something computes."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)}
+
+
+def threads() -> dict[str, Any]:
+    """Returns the cores that may be used, and the environment variables that say how many threads use them."""
+    variables = {
+        name: value for name, value in sorted(os.environ.items()) if "THREAD" in name or name == "NPROC"
+    }
+    return {"cores": num_usable_cores(), "variables": variables}
+
+
+def commit(root: Path = ROOT) -> dict[str, Any] | None:
+    """Returns `{"revision", "dirty"}` of what is measured; None where it is in no git work tree.
+
+    Args:
+        root: The repository.
+    """
+    try:
+        revision = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "--no-optional-locks", "status", "--porcelain", "--", *_MEASURED)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"revision": revision, "dirty": bool(changes)}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _gpus() -> str:

@@ -1,4 +1,4 @@
-"""Ratios of paired runs: their median, the interval around it, and when one got worse."""
+"""Ratios of paired runs: their median, the interval around it, its target, and when one got worse."""
 
 from __future__ import annotations
 
@@ -50,13 +50,32 @@ class Ratio:
             "interval": list(median_interval(values)),
             "better": self.better,
             "target": self.target,
-            "reached": self._is_reached(median),
+            "reached": None if self.target is None else _reaches(median, self.target, self.better),
         }
 
-    def _is_reached(self, median: float) -> bool | None:
-        if self.target is None:
-            return None
-        return median >= self.target if self.better == "more" else median <= self.target
+
+def verdict(ratio: Mapping[str, Any]) -> str:
+    """Returns whether a ratio reached its target, in words: "reached" or "missed".
+
+    Within its interval lies the true median. Where one end reaches the target and the other does not, other passes may
+    say the opposite: "reached, within noise" or "missed, within noise".
+
+    Args:
+        ratio: What `Ratio.compare` returned, with a target.
+    """
+    target, better = ratio["target"], ratio["better"]
+    low, high = (_reaches(end, target, better) for end in ratio["interval"])
+    text = "reached" if ratio["reached"] else "missed"
+    return text if low == high else f"{text}, within noise"
+
+
+def _reaches(value: float, target: float, better: str) -> bool:
+    return value >= target if better == "more" else value <= target
+
+
+def num_pairs(result: Mapping[str, Any]) -> int:
+    """Returns of how many passes a result is made."""
+    return max(map(len, result["runs"].values()), default=0)
 
 
 def find_regressions(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
@@ -64,13 +83,18 @@ def find_regressions(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str
 
     Args:
         new: What `Ratio.compare` returned, by name.
-        old: The same of an earlier result. Ratios that only one of them has are left out.
+        old: The same of an earlier result. Ratios that only one of them has are left out; see `no_longer_measured`.
     """
     return [
         f"{name} got worse: {ratio['median']:.3g} {_span(ratio)}; it was {before['median']:.3g} {_span(before)}."
         for name, ratio in new.items()
         if ratio and (before := old.get(name)) and _is_worse(ratio, before)
     ]
+
+
+def no_longer_measured(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the ratios that only the older result has: they cannot have got worse."""
+    return [name for name, ratio in old.items() if ratio and not new.get(name)]
 
 
 def _is_worse(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
