@@ -14,7 +14,13 @@ when rank zero of the group that takes its place has told of a step. Fresh proce
   new worker must, alone on the machine; the weights to restore beside take 40 kB.
 
 Two more figures split the seconds: until a new rank zero has imported and met the other, and from there, with its data
-opened and the commit restored, to its first step. Of ours a third says when it was known that a worker was lost.
+opened and the commit restored, to its first step. Of ours four split them further, by what the command says meanwhile:
+
+- detect: until it is known that a worker was lost, and the other one has ended;
+- respawn: another group is started, imports TensorFlow and meets. What of it is importing nobody says; plain processes
+  are forked from one that has imported before, and import nothing;
+- open: the data is opened, the commit read and the model built;
+- restore_and_trace: the weights are restored, the step traced, and the first one taken.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -42,10 +48,14 @@ LIMIT_SECONDS = 8.0
 WAIT_SECONDS = 180.0
 POLL_SECONDS = 0.01
 STEPS_BETWEEN_COMMITS = 500
-SPLIT = ("seconds_to_meet", "seconds_to_step")
-# What is said at the end of each of these, by ours and by the peer.
-OURS = "opening the", "epoch="
-PEERS = "met", "step"
+# What is said at the end of each part.
+OURS = {
+    "detect_seconds": "The worker of rank 1 was lost",
+    "respawn_seconds": "opening the",
+    "open_seconds": "resuming from step",
+    "restore_and_trace_seconds": "epoch=",
+}
+PEERS = {"seconds_to_meet": "met", "seconds_to_step": "step"}
 
 # Lines with the second at which they were said, since the epoch.
 Said = Callable[[], Sequence[tuple[float, str]]]
@@ -62,10 +72,14 @@ def ours(kind: str) -> Figures:
         run = Path(folder, "runs/run")
         with _running(command, folder) as (process, said):
             _wait_until(lambda: len([*run.glob("checkpoints/step-*")]) >= 2, process)
-            killed = _kill(_writer_of(run / "logs/rank-1.log"))
-            figures = _split(killed, said, OURS, process)
-            known = next(second for second, line in said() if "The worker of rank 1 was lost" in line)
-            return figures | {"detect_seconds": known - killed}
+            parts = _split(_kill(_writer_of(run / "logs/rank-1.log")), said, OURS, process)
+    detect, respawn, opening, restore_and_trace = (parts[name] for name in OURS)
+    return {
+        "seconds": sum(parts.values()),
+        "seconds_to_meet": detect + respawn,
+        "seconds_to_step": opening + restore_and_trace,
+        **parts,
+    }
 
 
 def peers() -> Figures:
@@ -79,7 +93,8 @@ def peers() -> Figures:
 
         with _running([sys.executable, __file__, "--peer", folder], folder) as (process, _):
             _wait_until(lambda: len([*Path(folder).glob("run/checkpoint*")]) >= 2, process)
-            return _split(_kill(int(rank_1.read_text())), said, PEERS, process)
+            parts = _split(_kill(int(rank_1.read_text())), said, PEERS, process)
+    return {"seconds": sum(parts.values()), **parts}
 
 
 @contextmanager
@@ -119,12 +134,18 @@ def _wait_until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> No
 
 
 def _writer_of(log: Path) -> int:
-    """Returns the process whose stderr a file is: of those, the one that was started first."""
+    """Returns the process whose stderr a file is: of those, the one that was started first.
+
+    Raises:
+        SystemExit: If it is nobody's.
+    """
     found = []
     for link in Path("/proc").glob("[0-9]*/fd/2"):
         with suppress(OSError):
             if link.readlink() == log.resolve():
                 found.append(int(link.parts[2]))
+    if not found:
+        raise SystemExit(f"No process writes {log}: its worker had gone before it could be killed.")
     return min(found)
 
 
@@ -134,21 +155,21 @@ def _kill(process: int) -> float:
 
 
 def _split(
-    killed: float, said: Said, signs: Sequence[str], process: subprocess.Popen[str]
+    killed: float, said: Said, signs: Mapping[str, str], process: subprocess.Popen[str]
 ) -> dict[str, float]:
-    """Returns the seconds from the kill to the last of the signs, and from each sign to the next."""
+    """Returns the seconds of each part: from the kill to the first sign, and from each sign to the next."""
     seconds: list[float] = []
 
     def have_come() -> bool:
-        seconds[:] = _times(said(), killed, signs)
+        seconds[:] = _times(said(), killed, signs.values())
         return len(seconds) == len(signs)
 
     _wait_until(have_come, process)
     parts = (end - begin for begin, end in itertools.pairwise([killed, *seconds]))
-    return {"seconds": seconds[-1] - killed, **dict(zip(SPLIT, parts, strict=True))}
+    return dict(zip(signs, parts, strict=True))
 
 
-def _times(lines: Sequence[tuple[float, str]], begin: float, signs: Sequence[str]) -> Iterator[float]:
+def _times(lines: Sequence[tuple[float, str]], begin: float, signs: Iterable[str]) -> Iterator[float]:
     """Yields when each sign was first seen after the one before, until one has not come yet."""
     rest = ((second, line) for second, line in lines if second > begin)
     for sign in signs:
