@@ -2,10 +2,11 @@
 
     python benchmarks/performance_page.py             # writes the page
     python benchmarks/performance_page.py --check     # exits with 1 if the page is not what the results say
+    python benchmarks/performance_page.py --results bench-results --out bench-results/performance.md
 
-Numbers come from the results, questions and targets from the scripts, and why a target was missed from
-benchmarks/results/notes.yaml: `C6: {efficiency: "why"}`, by benchmark and ratio. Of several results of one benchmark
-the newest of each machine is shown.
+Numbers come from the results, questions and targets from the scripts, and why a target was missed from a file beside
+the results, notes.yaml: `C6: {efficiency: "why"}`, by benchmark and ratio. Of several results of one benchmark on one
+machine the newest is shown that has enough pairs, and the newest of all where none has.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import ast
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ from typing import Any
 
 import yaml
 from harness import Benchmark
+from ratios import num_pairs, verdict
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -38,19 +41,24 @@ WITHOUT_SCRIPT = {
 }
 # Those with a script and without a result, and why.
 NOT_RUN = {"GPU": "no GPU was at hand so far"}
+# What the design asks for and a script does not measure.
+NOT_MEASURED = {
+    "GPU": "Not in the script: random changes of images on the GPU, which `engine: jax` refuses, and training from"
+    " JPEGs, which TensorFlow decodes."
+}
 ENOUGH_PAIRS = 5
 INTRODUCTION = f"""\
 # Performance
 
-<!-- Written by benchmarks/performance_page.py from benchmarks/results. Do not edit: `make performance` writes it. -->
+<!-- Written by benchmarks/performance_page.py from {{results}}: do not edit it. -->
 
 What distkeras costs, measured against what it takes the place of and against what nobody can beat. Each figure has its
 hardware, its date and the command that measures it again. Targets that were missed stay here, with the reason.
 
 How to read it. A ratio is of two fresh processes of one pass; shown is its median over {ENOUGH_PAIRS} passes or more.
 The interval holds the true median with a probability of at least 90%. Under 5% is noise, whatever the interval says.
-These are shared machines, whose speed comes and goes: trust ratios, not seconds. How it is measured:
-[benchmarks/](../benchmarks/README.md).
+Where a target lies inside the interval, it was reached or missed within noise. These are shared machines, whose speed
+comes and goes: trust ratios, not seconds. How it is measured: [benchmarks/]({{readme}}).
 """
 
 
@@ -82,36 +90,46 @@ class Entry:
         return f"python benchmarks/{Path(self.benchmark.script).name}" if self.benchmark else ""
 
 
-def page(results: Path = RESULTS) -> str:
+def page(results: Path = RESULTS, out: Path = PAGE) -> str:
     """Returns the whole page.
+
+    Args:
+        results: Folder of results.
+        out: Where the page will be: links start there.
 
     Raises:
         SystemExit: If a note is of a benchmark or a ratio that does not exist.
     """
-    entries = read_entries(results)
-    parts = [INTRODUCTION, "\n".join(_summary(entries)), *("\n".join(_section(entry)) for entry in entries)]
+    entries = read_entries(results, out)
+    folder, readme = os.path.relpath(results, FOLDER.parent), _link_to(FOLDER / "README.md", out)
+    introduction = INTRODUCTION.format(results=folder, readme=readme)
+    parts = [introduction, "\n".join(_summary(entries)), *("\n".join(_section(entry)) for entry in entries)]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
-def read_entries(results: Path) -> list[Entry]:
-    """Returns all benchmarks in the order of their numbers, with their results."""
-    notes = yaml.safe_load((results / "notes.yaml").read_text()) or {}
+def read_entries(results: Path, out: Path) -> list[Entry]:
+    """Returns all benchmarks in the order of their numbers, with their results; see `page`."""
+    written = results / "notes.yaml"
+    notes = yaml.safe_load(written.read_text()) or {} if written.exists() else {}
     waiting = [
         Entry(id, question, None, targets, why, [], {})
         for id, (question, why, targets) in WITHOUT_SCRIPT.items()
     ]
     stems = sorted([*(path.stem for path in FOLDER.glob("c[0-9][0-9]*.py")), "gpu", "scaling_model"])
-    entries = [*waiting, *(_entry(stem, results, notes) for stem in stems)]
+    entries = [*waiting, *(_entry(stem, results, out, notes) for stem in stems)]
     _check_notes(notes, entries)
     return sorted(entries, key=lambda entry: _order(entry.id))
 
 
-def _entry(stem: str, results: Path, notes: Mapping[str, Any]) -> Entry:
+def _entry(stem: str, results: Path, out: Path, notes: Mapping[str, Any]) -> Entry:
     module = importlib.import_module(stem)
     benchmark: Benchmark = module.BENCHMARK
     first_line = (ast.get_docstring(ast.parse(Path(benchmark.script).read_text())) or "").partition("\n")[0]
     question = first_line.partition(": ")[2]
-    found = list(_newest(results.glob(f"{stem}_*.json")))
+    found = [
+        {**result, "link": f"[{path.name}]({_link_to(path, out)})"}
+        for path, result in _newest(results.glob(f"{stem}_*.json"))
+    ]
     return Entry(
         benchmark.id,
         question,
@@ -123,11 +141,15 @@ def _entry(stem: str, results: Path, notes: Mapping[str, Any]) -> Entry:
     )
 
 
-def _newest(paths: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
-    """Yields the newest result of each machine; names end in machine and date."""
-    by_machine = {path.stem.rpartition("_")[0]: path for path in sorted(paths)}
-    for path in by_machine.values():
-        yield {"file": path.name, **json.loads(path.read_text())}
+def _newest(paths: Iterable[Path]) -> Iterable[tuple[Path, Mapping[str, Any]]]:
+    """Returns a result of each machine, the newest of those with enough pairs; names end in machine and date."""
+    found = [(path, json.loads(path.read_text())) for path in sorted(paths)]
+    by_rank = sorted(found, key=lambda one: _is_of_harness(one[1]) and num_pairs(one[1]) >= ENOUGH_PAIRS)
+    return {path.stem.rpartition("_")[0]: (path, result) for path, result in by_rank}.values()
+
+
+def _link_to(path: Path, page: Path) -> str:
+    return os.path.relpath(path, page.absolute().parent)
 
 
 def _order(id: str) -> tuple[int, str]:
@@ -164,7 +186,7 @@ def _summary_cells(entry: Entry, result: Mapping[str, Any]) -> list[str]:
     return [
         f"{_number(result['measured'])} {result['unit']}",
         _ratio_text(ratios.get("ratio"), result["peer"]),
-        _ratio_text(ratios.get("bound_ratio"), _bound_name(entry)),
+        _bound_text(entry.benchmark, result),
         _outcome(result),
     ]
 
@@ -174,16 +196,17 @@ def _is_of_harness(result: Mapping[str, Any]) -> bool:
 
 
 def _old_text(result: Mapping[str, Any]) -> str:
-    return f"measured on {result['date']} by an older harness: {_link(result)}"
+    return f"measured on {result['date']} by an older harness: {result['link']}"
 
 
-def _link(result: Mapping[str, Any]) -> str:
-    return f"[{result['file']}](../benchmarks/results/{result['file']})"
-
-
-def _bound_name(entry: Entry) -> str | None:
-    bound = entry.benchmark.bound if entry.benchmark else None
-    return bound if isinstance(bound, str) else None
+def _bound_text(benchmark: Benchmark | None, result: Mapping[str, Any]) -> str:
+    """Returns the ratio with the bound; the bound itself where none can be made, as with a bound of zero."""
+    if benchmark is None or benchmark.bound is None:
+        return "none"
+    if isinstance(benchmark.bound, str):
+        measured = result.get("bound") is not None
+        return _ratio_text(result["ratios"].get(benchmark.bound_ratio), benchmark.bound) if measured else ""
+    return _number(benchmark.bound)
 
 
 def _ratio_text(ratio: Mapping[str, Any] | None, name: str | None) -> str:
@@ -193,11 +216,15 @@ def _ratio_text(ratio: Mapping[str, Any] | None, name: str | None) -> str:
 
 
 def _outcome(result: Mapping[str, Any]) -> str:
-    missed = [name for name, reached in result["reached"].items() if reached is False]
-    unknown = [name for name, reached in result["reached"].items() if reached is None]
-    texts = [f"missed: {', '.join(missed)}"] if missed else []
-    texts += [f"not measured: {', '.join(unknown)}"] if unknown else []
-    return "; ".join(texts) or ("reached" if result["reached"] else "none")
+    """Returns which ratios did not simply reach their targets."""
+    names: dict[str, list[str]] = {}
+    for name in result["reached"]:
+        ratio = result["ratios"].get(name)
+        names.setdefault(verdict(ratio) if ratio else "not measured", []).append(name)
+    if not names:
+        return "none"
+    names.pop("reached", None)
+    return "; ".join(f"{said}: {', '.join(names[said])}" for said in sorted(names)) or "reached"
 
 
 def _targets_text(benchmark: Benchmark) -> str:
@@ -217,6 +244,8 @@ def _section(entry: Entry) -> Iterator[str]:
         yield f"\nNot yet run{f': {entry.waiting}' if entry.waiting else ''}."
         if entry.benchmark:
             yield f"`{entry.command} --out benchmarks/results` measures it. Targets: {entry.targets}."
+    if entry.id in NOT_MEASURED:
+        yield f"\n{NOT_MEASURED[entry.id]}"
     for result in entry.results:
         yield ""
         if _is_of_harness(result):
@@ -229,9 +258,9 @@ def _measured(entry: Entry, result: Mapping[str, Any]) -> Iterator[str]:
     load = result["load_average"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
     load_text = f"load {load['before']:.1f} before, {load['after']:.1f} after"
-    facts = f"{result['date']}: {result['hardware']}; {versions}; {load_text}"
-    yield f"`{result['command']}`, {facts}. {_link(result)} has every run."
-    pairs = max(map(len, result["runs"].values()))
+    facts = f"{result['date']}{_commit_text(result)}: {result['hardware']}; {versions}; {load_text}"
+    yield f"`{result['command']}`, {facts}. {result['link']} has every run."
+    pairs = num_pairs(result)
     if pairs < ENOUGH_PAIRS:
         yield f"\n**{pairs} pairs are too few to rely on.**"
     for mode, why in result["skipped"].items():
@@ -249,10 +278,19 @@ def _measured(entry: Entry, result: Mapping[str, Any]) -> Iterator[str]:
     yield from _modes(result)
 
 
+def _commit_text(result: Mapping[str, Any]) -> str:
+    """Returns of which commit a result is, where it says so."""
+    commit = result.get("commit")
+    if not commit:
+        return ""
+    return f", commit {commit['revision'][:10]}{' and changes' if commit['dirty'] else ''}"
+
+
 def _ratio_cells(ratio: Mapping[str, Any]) -> list[str]:
-    reached = {True: "reached", False: "missed", None: ""}[ratio["reached"]]
-    target = "" if ratio["target"] is None else _target(ratio["target"], ratio["better"])
-    return [ratio["of"], _number(ratio["median"]), _interval(ratio), target, reached]
+    cells = [ratio["of"], _number(ratio["median"]), _interval(ratio)]
+    if ratio["target"] is None:
+        return [*cells, "", ""]
+    return [*cells, _target(ratio["target"], ratio["better"]), verdict(ratio)]
 
 
 def _modes(result: Mapping[str, Any]) -> Iterator[str]:
@@ -295,10 +333,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page")
     arguments = parser.parse_args()
-    text = page(arguments.results)
+    text = page(arguments.results, arguments.out)
     if not arguments.check:
         arguments.out.parent.mkdir(exist_ok=True)
         arguments.out.write_text(text)
+        print(f"The page is {arguments.out}.")
     elif not arguments.out.exists() or arguments.out.read_text() != text:
         raise SystemExit(f"{arguments.out} is not what {arguments.results} says: run make performance.")
 
