@@ -138,11 +138,8 @@ def main(benchmark: Benchmark, description: str | None) -> None:
     path = _path_of_result(benchmark, arguments.out, arguments.pairs) if arguments.out else None
     result = run(benchmark, arguments.pairs)
     if old:
-        result["compared_with"] = {
-            "file": arguments.compare.name,
-            "date": old["date"],
-            **_compare(result, old),
-        }
+        which = {"file": arguments.compare.name, "date": old["date"]}
+        result["compared_with"] = which | _compare(result, old)
     text = json.dumps(result, indent=2)
     print(text)
     if path:
@@ -151,7 +148,7 @@ def main(benchmark: Benchmark, description: str | None) -> None:
         raise SystemExit(CHECK_FAILED)
 
 
-def _compare(result: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, list[str]]:
+def _compare(result: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what got worse and what is no longer measured, and tells of both."""
     worse = find_regressions(result["ratios"], old["ratios"])
     gone = no_longer_measured(result["ratios"], old["ratios"])
@@ -165,24 +162,13 @@ def run(benchmark: Benchmark, pairs: int) -> dict[str, Any]:
     benchmark.prepare()
     load_before, measured_commit = os.getloadavg()[0], commit()
     skipped = {name: mode.missing for name, mode in benchmark.modes.items() if mode.missing}
-    names = [name for name in benchmark.modes if name not in skipped]
-    runs: dict[str, list[Figures]] = {name: [] for name in names}
-    for index in range(pairs):
-        for name in names if index % 2 == 0 else reversed(names):
-            print(f"pass {index + 1} of {pairs}: {name}", file=sys.stderr)
-            runs[name].append(measure_in_child(benchmark, name))
+    runs = _passes(benchmark, [name for name in benchmark.modes if name not in skipped], pairs)
     for name, derived in benchmark.derived.items():
         if absent := [mode for mode in derived.of if mode not in runs]:
             skipped[name] = f"computed from {', '.join(absent)}"
         else:
-            runs[name] = [
-                {
-                    benchmark.figure: derived.formula(
-                        *(runs[mode][index][benchmark.figure] for mode in derived.of)
-                    )
-                }
-                for index in range(pairs)
-            ]
+            passes = ([runs[mode][index][benchmark.figure] for mode in derived.of] for index in range(pairs))
+            runs[name] = [{benchmark.figure: derived.formula(*values)} for values in passes]
     return {
         "id": benchmark.id,
         "date": _today(),
@@ -198,6 +184,16 @@ def run(benchmark: Benchmark, pairs: int) -> dict[str, Any]:
         "skipped": skipped,
         "runs": runs,
     }
+
+
+def _passes(benchmark: Benchmark, names: Sequence[str], pairs: int) -> dict[str, list[Figures]]:
+    """Measures some modes pass by pass, and returns their figures by mode and pass."""
+    runs: dict[str, list[Figures]] = {name: [] for name in names}
+    for index in range(pairs):
+        for name in names if index % 2 == 0 else reversed(names):
+            print(f"pass {index + 1} of {pairs}: {name}", file=sys.stderr)
+            runs[name].append(measure_in_child(benchmark, name))
+    return runs
 
 
 def summarise(benchmark: Benchmark, runs: Mapping[str, Sequence[Figures]]) -> dict[str, Any]:

@@ -192,6 +192,14 @@ def test_a_result_has_what_the_design_asks_for(tmp_path: Path) -> None:
     assert less.stdout == ""
 
 
+def test_where_nothing_can_run_all_is_skipped(tmp_path: Path) -> None:
+    done = run(tmp_path, "--pairs", "1", chosen="absent")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert list(result["skipped"]) == ["absent", "half", "more"]
+    assert (result["measured"], result["ratios"]["ratio"]) == (None, None)
+
+
 def test_the_median_of_unknown_figures_is_unknown(tmp_path: Path) -> None:
     done = run(tmp_path, "--pairs", "2", chosen="ours unknown")
     assert done.returncode == 0, done.stderr
