@@ -92,14 +92,19 @@ def save_by_callback(name: str, megabytes: int) -> Figures:
     return figures(marks)
 
 
-def figures(marks: EpochMarks) -> Figures:
+def stalls(marks: EpochMarks) -> Figures:
     """Returns what the pauses between epochs say, without those before the second commit."""
-    pauses, seconds = marks.pauses[EVERY_EPOCHS:], marks.seconds[EVERY_EPOCHS:]
+    pauses = marks.pauses[EVERY_EPOCHS:]
     nothing = statistics.median(pauses[::EVERY_EPOCHS])
-    stalls = [pause - nothing for pause in pauses[1::EVERY_EPOCHS]]
+    return percentiles([pause - nothing for pause in pauses[1::EVERY_EPOCHS]])
+
+
+def figures(marks: EpochMarks) -> Figures:
+    """Returns the stalls, and how much slower steps are while a commit is written."""
+    seconds = marks.seconds[EVERY_EPOCHS:]
     after, others = seconds[::EVERY_EPOCHS], seconds[1::EVERY_EPOCHS]
     return {
-        **percentiles(stalls),
+        **stalls(marks),
         "slowed_milliseconds": 1000 * (statistics.median(after) - statistics.median(others)),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -47,6 +47,7 @@ def train_epochs(
     epochs: int,
     batch_size: int,
     settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> EpochMarks:
     """Trains with `dk.Trainer` and returns when its epochs began and ended.
 
@@ -56,6 +57,7 @@ def train_epochs(
         epochs: Passes over the data. Without other settings only the last one is committed.
         batch_size: The global batch size.
         settings: As `dk.Trainer` has them.
+        callbacks: Keras callbacks beside the one that marks.
     """
     chosen = {"checkpoint.every_epochs": epochs, "logging.tensorboard": False, **(settings or {})}
     # Keras chooses once, while it is imported, which `dk.Trainer` does.
@@ -67,5 +69,5 @@ def train_epochs(
         trainer = dk.Trainer(
             "run", epochs=epochs, global_batch_size=batch_size, output_dir=folder, settings=chosen
         )
-        trainer.fit(build_model, data, callbacks=[marks.callback()])
+        trainer.fit(build_model, data, callbacks=[marks.callback(), *callbacks])
     return marks

@@ -61,18 +61,19 @@ class Sizes:
 
 
 def workload(name: str, *, tiny: bool) -> Workload:
-    """Returns a workload by name: `resnet50`, `vit_b16` or `gpt2_small`.
+    """Returns a workload by name: `resnet50`, `resnet50_float32`, `vit_b16` or `gpt2_small`.
 
     Args:
         name: Which.
         tiny: Sizes at which a processor is done in seconds, to try the script.
     """
-    if name == "resnet50":
+    if name.startswith("resnet50"):
         side, num_classes = (32, 10) if tiny else (224, 1000)
+        dtype = "float32" if name == "resnet50_float32" else "uint8"
         return Workload(
             4 if tiny else 256,
-            partial(resnet50, side, num_classes),
-            partial(images, side, num_classes),
+            partial(resnet50, side, num_classes, dtype),
+            partial(images, side, num_classes, dtype=dtype),
             convolution_flops,
         )
     if name == "vit_b16":
@@ -95,9 +96,9 @@ def workload(name: str, *, tiny: bool) -> Workload:
     )
 
 
-def resnet50(side: int, num_classes: int) -> keras.Model:
-    """Returns ResNet-50 as `keras.applications` has it, for bytes."""
-    inputs = keras.Input((side, side, 3), dtype="uint8")
+def resnet50(side: int, num_classes: int, dtype: str) -> keras.Model:
+    """Returns ResNet-50 as `keras.applications` has it, for pixels from 0 to 255 of a type."""
+    inputs = keras.Input((side, side, 3), dtype=dtype)
     body = keras.applications.ResNet50(
         weights=None, input_shape=(side, side, 3), classes=num_classes, classifier_activation=None
     )
@@ -172,12 +173,11 @@ def convolution_flops(model: keras.Model) -> float:
     return total
 
 
-def images(side: int, num_classes: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns noise, uint8, shape (count, side, side, 3), with labels."""
+def images(side: int, num_classes: int, count: int, *, dtype: str = "uint8") -> tuple[np.ndarray, np.ndarray]:
+    """Returns noise from 0 to 255, shape (count, side, side, 3), with labels."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (count, side, side, 3), np.uint8), rng.integers(
-        0, num_classes, count, np.int32
-    )
+    pixels = rng.integers(0, 256, (count, side, side, 3), np.uint8).astype(dtype, copy=False)
+    return pixels, rng.integers(0, num_classes, count, np.int32)
 
 
 def texts(length: int, num_words: int, count: int) -> tuple[np.ndarray, np.ndarray]:
