@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from distkeras.measurement.comparison import NOISE
-from distkeras.measurement.shares import median_interval
+from distkeras.measurement.passes import median_interval
 
 Figures = Mapping[str, float]
 
