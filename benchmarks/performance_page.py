@@ -4,9 +4,10 @@
     python benchmarks/performance_page.py --check     # exits with 1 if the page is not what the results say
     python benchmarks/performance_page.py --results bench-results --out bench-results/performance.md
 
-Numbers come from the results, questions and targets from the scripts, and why a target was missed from a file beside
-the results, notes.yaml: `C6: {efficiency: "why"}`, by benchmark and ratio. Of several results of one benchmark on one
-machine the newest is shown that has enough pairs, and the newest of all where none has.
+Numbers come from the results, questions and targets from the scripts. Why a target was missed, or what follows from a
+ratio without one, comes from a file beside the results, notes.yaml: `C6: {efficiency: "why"}`, by benchmark and ratio.
+Of several results of one benchmark on one machine the newest is shown that has enough pairs, and the newest of all where
+none has.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Entry:
         targets: What its ratios should reach.
         waiting: Why there is no result yet, where there is a reason.
         results: Its results, one a machine.
-        notes: Why a ratio missed its target, by the ratio's name.
+        notes: Why a ratio missed its target, or what follows from one without a target, by the ratio's name.
     """
 
     id: str
@@ -272,8 +273,9 @@ def _measured(entry: Entry, result: Mapping[str, Any]) -> Iterator[str]:
         if ratio:
             yield f"| {' | '.join([name, *_ratio_cells(ratio)])} |"
     for name, note in entry.notes.items():
-        if (result["reached"] or {}).get(name) is False:
-            yield f"\n{name} was missed: {note}"
+        ratio = result["ratios"].get(name)
+        if ratio and not ratio["reached"]:
+            yield f"\n{name}{' was missed' if ratio['target'] is not None else ''}: {note}"
     yield ""
     yield from _modes(result)
 

@@ -124,3 +124,27 @@ def test_a_page_elsewhere_links_to_its_own_results(tmp_path: Path) -> None:
 
 def test_what_no_script_measures_is_said() -> None:
     assert "Not in the script: random changes of images on the GPU" in performance_page.page()
+
+
+def test_the_readme_says_what_was_measured_last() -> None:
+    readme = (performance_page.FOLDER.parent / "README.md").read_text()
+    [(_, result)] = performance_page._newest(performance_page.RESULTS.glob("c01_*.json"))
+    said = [result["date"]]
+    for mode in ("bound", "distkeras", "fit_50_steps", "fit"):
+        said.append(f"| {result['medians'][mode]['microseconds_per_step']:.0f} |")
+    for name, text in (
+        ("bound_ratio", "{:.2f} of it ({:.2f} to {:.2f})"),
+        ("ratio_to_fit_50_steps", "{:.1f} times as fast ({:.1f} to {:.1f})"),
+        ("ratio", "{:.1f} times as fast ({:.1f} to {:.1f})"),
+    ):
+        ratio = result["ratios"][name]
+        said.append(text.format(ratio["median"], *ratio["interval"]))
+    assert [one for one in said if one not in readme] == []
+
+
+def test_what_follows_from_a_ratio_is_said_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "notes.yaml").write_text("C11: {cnn_xla: It is so., cnn_jax: It is not measured.}")
+    written(tmp_path, "c11_precision_and_xla", ratios={"cnn_xla": ratio(None, reached=None), "cnn_jax": None})
+    page = performance_page.page(tmp_path)
+    assert "\ncnn_xla: It is so.\n" in page
+    assert "It is not measured." not in page
