@@ -6,8 +6,8 @@
 
 Numbers come from the results, questions and targets from the scripts. Why a target was missed, or what follows from a
 ratio without one, comes from a file beside the results, notes.yaml: `C6: {efficiency: "why"}`, by benchmark and ratio.
-Of several results of one benchmark on one machine the newest is shown that has enough pairs, and the newest of all where
-none has.
+Of several results of one benchmark on one machine the newest is shown that has enough pairs, and the newest of all
+where none has.
 """
 
 from __future__ import annotations
