@@ -211,12 +211,22 @@ class Prefetched:
 
     def __init__(self, rows: Iterator[Rows], depth: int) -> None:
         self._queue: queue.Queue[Rows | Exception | None] = queue.Queue(depth)
+        self._seen: list[Rows | Exception | None] = []  # of the queue's first, if it was looked at
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(rows,), daemon=True, name="distkeras-feed")
         self._thread.start()
 
+    def if_read(self) -> Rows | None:
+        """Returns the next rows if they have been read; before an end or an error there are none."""
+        if not self._seen:
+            try:
+                self._seen.append(self._queue.get_nowait())
+            except queue.Empty:
+                return None
+        return self._seen.pop() if isinstance(self._seen[0], Rows) else None
+
     def __next__(self) -> Rows:
-        found = self._queue.get()
+        found = self._seen.pop() if self._seen else self._queue.get()
         if isinstance(found, Exception):
             raise found
         if found is None:

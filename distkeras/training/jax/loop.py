@@ -26,6 +26,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from distkeras.topology import Topology
 from distkeras.training.callbacks import LoggingPointCallbacks
 from distkeras.training.jax import feed
+from distkeras.training.jax.blocks import Blocks
 from distkeras.training.jax.feed import Prefetched, Rows
 from distkeras.training.jax.layout import put
 from distkeras.training.jax.step import State, TrainingSteps, as_global, laid_out, testing_steps
@@ -131,7 +132,7 @@ class JaxLoop:
         rows = feed.training_rows(plan.settings, plan.data, plan.batches, topology, self._cursor.step)
         if plan.num_repeated is not None:
             rows = itertools.cycle(itertools.islice(rows, plan.num_repeated))
-        self._rows = Prefetched(rows, feed.depth_for(size))
+        self._blocks = Blocks(Prefetched(rows, feed.depth_for(size)), mesh, topology)
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Trains until the last epoch, or until a callback sets `model.stop_training`. Collective."""
@@ -158,7 +159,7 @@ class JaxLoop:
                 raise self._failure from None  # not what Keras ran into while it tidied up after it
             raise
         finally:
-            self._rows.close()
+            self._blocks.close()
 
     def _prepare_validation(self) -> int | None:
         source = self._plan.data.validation
@@ -230,17 +231,17 @@ class JaxLoop:
         begin = time.perf_counter()
         first = cursor.step % cursor.steps_per_epoch
         num_steps = self._same_examples(first, cursor.chunk(end, self._size.most_now))
-        rows = [next(self._rows) for _ in range(num_steps)]
-        waited = time.perf_counter() - begin
-        block = self._block(rows)
+        waited = self._blocks.waited
+        block = self._blocks.take(num_steps, self._capacity(num_steps))
         # The largest vote counts: any signal stops all workers, and the slowest of them sizes the next call.
         votes = self._as_votes(plan.asked_to_stop(), -self._size.wish)
-        logs, state, voted = self._steps(state, block, num_steps, rows[0].lengths, votes)
+        logs, state, voted = self._steps(state, block.arrays, num_steps, block.lengths, votes)
+        self._prepare_after(num_steps)
         stop, wish = np.asarray(voted).tolist()  # waits for the devices
         self._size.agree(-wish)
         self._size.observe(num_steps, time.perf_counter() - begin)
         cursor.step += num_steps
-        plan.timer.waited(waited)
+        plan.timer.waited(self._blocks.waited - waited)
         plan.timer.step(num_steps, sum(map(plan.batches.examples_in_step, range(first, first + num_steps))))
         return logs, state, stop
 
@@ -251,12 +252,16 @@ class JaxLoop:
             return num_steps
         return num_steps - 1  # an epoch's last step is the only one that may be smaller
 
-    def _block(self, rows: Sequence[Rows]) -> Any:
-        """Returns the batches of some steps on the devices, filled up to the capacity that is compiled."""
-        capacity = 1 if len(rows) == 1 else self._size.steps
-        trees = [one.arrays for one in rows] + [rows[-1].arrays] * (capacity - len(rows))
-        stacked = jax.tree.map(lambda *parts: np.stack(parts), *trees)
-        return as_global(stacked, self._mesh, self._topology)
+    def _prepare_after(self, num_steps: int) -> None:
+        """Has the batches of the next call copied, while the devices compute this one of `num_steps`."""
+        steps_per_epoch = self._cursor.steps_per_epoch
+        first = (self._cursor.step + num_steps) % steps_per_epoch
+        following = self._same_examples(first, min(num_steps, steps_per_epoch - first))
+        self._blocks.prepare(following, self._capacity(following))
+
+    def _capacity(self, num_steps: int) -> int:
+        """Returns how many steps the program has room for that runs so many."""
+        return 1 if num_steps == 1 else self._size.steps
 
     def _as_votes(self, *votes: int) -> Any:
         own = np.array([votes], np.int32)
