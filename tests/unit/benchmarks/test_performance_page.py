@@ -142,6 +142,14 @@ def test_the_readme_says_what_was_measured_last() -> None:
     assert [one for one in said if one not in readme] == []
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "unknown"), (0.1234, "0.123"), (999.4, "999"), (999.6, "1,000"), (5e6, "5,000,000")],
+)
+def test_a_number_has_three_digits_and_no_exponent(value: float | None, text: str) -> None:
+    assert performance_page._number(value) == text
+
+
 def test_what_follows_from_a_ratio_is_said_beside_it(tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").write_text("C11: {cnn_xla: It is so., cnn_jax: It is not measured.}")
     written(tmp_path, "c11_precision_and_xla", ratios={"cnn_xla": ratio(None, reached=None), "cnn_jax": None})
