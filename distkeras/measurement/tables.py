@@ -81,7 +81,7 @@ def share_rows(result: Result) -> list[tuple[str, str, str]]:
 def ablation_rows(result: Result) -> list[tuple[str, str, str]]:
     """Returns a row a way of training: its name, what it lacks, and its milliseconds a step."""
     return [
-        (name, ABLATIONS[name], f"{result['ablations'][name]:.3g} ms")
+        (name, ABLATIONS[name], f"{result['ablations'][name]:.3g}\N{NO-BREAK SPACE}ms")
         for name in ABLATIONS
         if name in result["ablations"]
     ]
