@@ -223,7 +223,11 @@ class Prefetched:
                 self._seen.append(self._queue.get_nowait())
             except queue.Empty:
                 return None
-        return self._seen.pop() if isinstance(self._seen[0], Rows) else None
+        found = self._seen[0]
+        if not isinstance(found, Rows):
+            return None
+        self._seen.clear()
+        return found
 
     def __next__(self) -> Rows:
         found = self._seen.pop() if self._seen else self._queue.get()
