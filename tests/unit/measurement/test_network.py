@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from distkeras.distribution import collectives
+from distkeras.errors import ConfigError
 from distkeras.measurement.network import (
     GATHERED_BYTES,
+    GRPC_BYTE_SECONDS,
+    GRPC_MESSAGE_SECONDS,
     NCCL,
+    TENSORFLOW_CPU,
     Algorithm,
     Exchange,
     Network,
     all_reduce,
+    between_cpus,
+    with_software_apart,
 )
 
 
@@ -51,5 +59,67 @@ def test_the_ring_wins_with_long_sums_and_the_tree_with_short_ones() -> None:
     assert all_reduce(1.01 * crossover, num_workers, net).messages == 2 * 7
 
 
-def test_short_sums_are_those_that_training_gathers() -> None:
+def test_short_sums_are_gathered_between_cpus() -> None:
+    net = network(*TENSORFLOW_CPU)
+    assert all_reduce(GATHERED_BYTES / 4, 4, net) == Exchange(3, 3 * GATHERED_BYTES / 4)
+    assert all_reduce(GATHERED_BYTES / 4 + 1, 4, net).messages == 6
+    assert all_reduce(GATHERED_BYTES / 4, 4, net, may_gather=False).messages == 6
+    assert all_reduce(GATHERED_BYTES / 4, 4, network("ring")).messages == 6
+
+
+def test_what_is_gathered_is_what_the_collectives_gather() -> None:
     assert collectives.GATHERED_BYTES == GATHERED_BYTES
+
+
+def test_what_is_hidden_is_not_waited_for() -> None:
+    assert Exchange(10, 1e6, 4e-4).seconds(network()) == pytest.approx(10e-5 + 1e-3 - 4e-4)
+    assert Exchange(10, 1e6).seconds(network(bandwidth=math.inf, latency=0)) == 0
+
+
+def test_between_cpus_a_message_is_asked_for_and_software_takes_its_part() -> None:
+    net = between_cpus(1.25e8, 2e-3)
+    assert net.algorithms == TENSORFLOW_CPU
+    assert Exchange(3, 1e6).seconds(net) == pytest.approx(
+        3 * (4e-3 + GRPC_MESSAGE_SECONDS) + 1e6 * (1 / 1.25e8 + GRPC_BYTE_SECONDS)
+    )
+
+
+@pytest.mark.parametrize(("bandwidth", "latency"), [(1e8, 5e-3), (1e12, 1e-6), (math.inf, 0.0)])
+def test_telling_software_apart_changes_no_exchange(bandwidth: float, latency: float) -> None:
+    measured = network(*TENSORFLOW_CPU, bandwidth=bandwidth, latency=latency)
+    assert Exchange(3, 1e6).seconds(with_software_apart(measured)) == pytest.approx(
+        Exchange(3, 1e6).seconds(measured)
+    )
+
+
+def test_the_link_of_a_network_between_cpus_is_found_again() -> None:
+    named = between_cpus(1.25e8, 2e-3)
+    measured = network(*TENSORFLOW_CPU, bandwidth=1 / named.byte_seconds, latency=named.message_seconds)
+    link = with_software_apart(measured)
+    assert (link.bandwidth, link.latency) == (pytest.approx(1.25e8), pytest.approx(2e-3))
+
+
+def test_no_link_takes_softwares_part_away() -> None:
+    loopback = network(*TENSORFLOW_CPU, bandwidth=1e9, latency=2e-4)
+    link = with_software_apart(loopback)
+    assert (link.bandwidth, link.latency) == (math.inf, 0)
+    assert (link.byte_seconds, link.message_seconds) == (pytest.approx(1e-9), pytest.approx(2e-4))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "place"),
+    [
+        ({"bandwidth": 0.0, "latency": 0.0}, "bandwidth"),
+        ({"bandwidth": math.nan, "latency": 0.0}, "bandwidth"),
+        ({"bandwidth": 1.0, "latency": -1e-6}, "latency"),
+        ({"bandwidth": 1.0, "latency": math.inf}, "latency"),
+        ({"bandwidth": 1.0, "latency": 0.0, "algorithms": ("gather",)}, "algorithms"),
+        ({"bandwidth": 1.0, "latency": 0.0, "software_byte_seconds": -1.0}, "software_byte_seconds"),
+        ({"bandwidth": 1.0, "latency": 0.0, "software_message_seconds": -1.0}, "software_message_seconds"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(numbers: dict[str, float], place: str) -> None:
+    with pytest.raises(ConfigError, match=r"above zero|zero or more|no way") as caught:
+        Network(**numbers)
+    assert caught.value.place == place
+    assert caught.value.remedy
