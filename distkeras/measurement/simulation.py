@@ -173,7 +173,7 @@ def refuse_unmodelled(reduction: Any) -> None:
             "Workers that meet only every so many steps are not modelled.",
             place="topology.reduction",
             received=reduction,
-            remedy="simulate with --set topology.reduction=full: of N steps, N - 1 then take no exchange",
+            remedy="simulate with --set topology.reduction=full, which exchanges in every step",
         )
 
 
